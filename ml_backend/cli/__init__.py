@@ -1,0 +1,29 @@
+"""`brushloop …`: parse, call one step, print."""
+
+import sys
+
+import typer
+
+app = typer.Typer(
+    name="brushloop",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Brush labels in Label Studio that learn from the people who use it.",
+)
+
+
+def main(*command: str) -> None:
+    """Run a command; what Brushloop raises on purpose becomes one line and exit code 1.
+
+    `command` stands before the arguments of the process; the scripts fix theirs so.
+    """
+    from ml_backend.errors import BrushloopError
+
+    try:
+        app([*command, *sys.argv[1:]])
+    except BrushloopError as error:
+        sys.exit(f"brushloop: {error}")
+
+
+from ml_backend.cli import manage, processes, steps  # noqa: E402, F401  (they register commands)

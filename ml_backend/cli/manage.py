@@ -1,0 +1,103 @@
+"""The commands that look after projects: connect, pool, models, status, doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ml_backend.cli import app
+from ml_backend.cli.options import Home, MaskValues, ProjectId, RecipeFile, opened, project_of
+
+pool = typer.Typer(no_args_is_help=True, help="The images that may be asked about.")
+app.add_typer(pool, name="pool")
+
+
+@app.command(epilog="Example: brushloop models --roll-back")
+def models(
+    promote: Annotated[str | None, typer.Option(help="Serve this version from now on.")] = None,
+    roll_back: Annotated[
+        bool, typer.Option("--roll-back", help="Serve what was served before.")
+    ] = False,
+    home: Home = None,
+    project: ProjectId = None,
+) -> None:
+    """List the versions with what the gate said; promote one by hand, or roll back."""
+    from ml_backend.cli.printing import request_job, show_models
+    from ml_backend.loop import promote as gate
+
+    with opened(home) as context:
+        chosen = project_of(context, project)
+        if promote or roll_back:
+            version = (
+                gate.promote(context, chosen.id, promote)
+                if promote
+                else gate.roll_back(context, chosen.id)
+            )
+            typer.echo(f"now serving {version}")
+            request_job(context.settings, "predict", chosen.id)
+        show_models(context, chosen)
+
+
+@app.command(epilog="Example: brushloop status")
+def status(home: Home = None) -> None:
+    """Show every project: pool, tasks, model, jobs, and what cannot be used and why."""
+    from ml_backend.cli.printing import show_status
+
+    with opened(home) as context:
+        show_status(context)
+
+
+@app.command(epilog="Example: brushloop doctor --project 3")
+def doctor(home: Home = None, project: ProjectId = None) -> None:
+    """Check Redis, disk, torch, Label Studio and both directions; say how to mend each."""
+    from ml_backend.cli.printing import show_findings
+    from ml_backend.host.doctor import examine
+
+    with opened(home) as context:
+        if not show_findings(examine(context, project)):
+            raise typer.Exit(1)
+
+
+@pool.command("add", epilog="Example: brushloop pool add ~/scans --masks ~/scans-masks")
+def pool_add(
+    folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG, TIFF or BMP images.")],
+    masks: Annotated[Path | None, typer.Option(help="Masks of some of these images.")] = None,
+    mask_values: MaskValues = None,
+    home: Home = None,
+    project: ProjectId = None,
+) -> None:
+    """Add images to the pool; those with a mask are learned from at once."""
+    from ml_backend.cli.printing import progress_bar
+    from ml_backend.loop.pool import add_folder
+    from ml_backend.store.masks_in import parse_values
+
+    with opened(home) as context, progress_bar() as progress:
+        report = add_folder(
+            context,
+            project_of(context, project).id,
+            folder,
+            masks=masks,
+            values=parse_values(mask_values) if mask_values else None,
+            progress=progress,
+        )
+    typer.echo(
+        f"{report.images} images, {report.tiles} tiles to ask about, "
+        f"{report.sources} images with masks"
+    )
+    for name, reason in report.quarantined:
+        typer.echo(f"set aside: {name}: {reason}", err=True)
+
+
+@app.command(epilog="Example: brushloop connect --project 3 --recipe configs/default.yaml")
+def connect(
+    project: Annotated[int, typer.Option(help="Id of the Label Studio project.")],
+    recipe: RecipeFile = None,
+    home: Home = None,
+) -> None:
+    """Register the backend and its webhook with a Label Studio project."""
+    from ml_backend.loop.connect import connect as join
+    from ml_backend.recipe import load_recipe
+
+    with opened(home) as context:
+        joined = join(context, project, load_recipe(recipe) if recipe else None)
+        typer.echo(f"project {joined.id} ({joined.title}) ↔ {context.settings.public_url}")

@@ -1,0 +1,213 @@
+"""What commands print: progress, tables, the welcome screen, the demo."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ml_backend.errors import JobError
+
+if TYPE_CHECKING:
+    from ml_backend.host.doctor import Finding
+    from ml_backend.host.up import Running
+    from ml_backend.loop.context import Context
+    from ml_backend.settings import Settings
+    from ml_backend.store.rows import Project
+
+console = Console(highlight=False)
+
+
+def speaker() -> Callable[[str], None]:
+    """Print a line with the time since the start, so that waiting can be judged."""
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        seconds = time.monotonic() - began
+        stamp = f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
+        console.print(f"[{stamp}] {line}", markup=False, soft_wrap=True)
+
+    return say
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
+    """Show a step's progress as a bar that disappears when the step ends."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        line = bar.add_task("", total=None)
+
+        def report(done: int, total: int, text: str) -> None:
+            bar.update(line, completed=done, total=total or None, description=text)
+
+        yield report
+
+
+def follow_job(settings: "Settings", step: str, project_id: int) -> None:
+    """Request a step and show its progress. Raises `JobError` when the job fails."""
+    from ml_backend.jobs.queues import Jobs
+
+    jobs = Jobs(settings)
+    job_id = jobs.request(step, project_id)
+    if not jobs.workers():
+        console.print(
+            "queued, but no worker runs: start one with `brushloop worker`, or use --here"
+        )
+        return
+    with progress_bar() as progress:
+        view = jobs.fetch(job_id)
+        while view.state in ("queued", "running"):
+            progress(view.done, view.total, view.text or f"{step}: {view.state}")
+            time.sleep(0.3)
+            view = jobs.fetch(job_id)
+    if view.state == "failed":
+        raise JobError(f"{step} of project {project_id} failed: {view.error}")
+    console.print(view.text, markup=False)
+
+
+def request_job(settings: "Settings", step: str, project_id: int) -> None:
+    """Request a step that should follow; without Redis say which command does it later."""
+    from ml_backend.jobs.queues import Jobs
+
+    try:
+        Jobs(settings).request(step, project_id)
+    except JobError as error:
+        console.print(
+            f"not done yet: {step} ({error}); run `brushloop {step} --here`", markup=False
+        )
+
+
+def show_models(context: "Context", project: "Project") -> None:
+    """Print every version with its status and the gate's last word on it."""
+    gates = {gate.candidate: gate for gate in context.catalog.models.gates(project.id)}
+    table = Table(title=f"Models of project {project.id} ({project.title})")
+    for head in ("version", "status", "val IoU", "val Dice", "train tiles", "parent", "gate"):
+        table.add_column(head)
+    for model in context.catalog.models.all(project.id):
+        metrics = model.card.get("metrics") or {}
+        gate = gates.get(model.version)
+        table.add_row(
+            model.version,
+            model.status,
+            *(f"{metrics[key]:.3f}" if metrics.get(key) else "-" for key in ("iou", "dice")),
+            str(model.card.get("train_tiles", "-")),
+            model.parent or "-",
+            f"{gate.decision}: {gate.numbers.get('reason', '')}" if gate else "-",
+        )
+    console.print(table)
+
+
+def show_status(context: "Context") -> None:
+    """Print every project: pool, tasks, model, effort, jobs, and what cannot be used."""
+    from ml_backend.loop.effort import efforts
+
+    for project in context.catalog.projects.all():
+        catalog = context.catalog
+        images = catalog.pool.images(project.id)
+        current = catalog.models.current(project.id)
+        console.print(f"Project {project.id} ({project.title})", style="bold", markup=False)
+        console.print(
+            f"  images {len(images)}, tiles not asked about {len(catalog.pool.unasked(project.id))}"
+            f", open tasks {len(catalog.work.tasks(project.id, open_only=True))}"
+            f", labelled {len(catalog.work.labelled(project.id))}"
+            f", model {current.version if current else 'none yet'}"
+        )
+        for row in efforts(context, project.id):
+            dice = "-" if row.mean_prediction_dice is None else f"{row.mean_prediction_dice:.3f}"
+            console.print(
+                f"  round {row.round}: {row.submitted} submitted, {row.accepted} unchanged, "
+                f"Dice shown → submitted {dice}, {row.minutes:.1f} min of work"
+            )
+        _show_jobs(context.settings, project.id)
+        _show_unusable(context, project.id)
+
+
+def _show_jobs(settings: "Settings", project_id: int) -> None:
+    from ml_backend.jobs.queues import Jobs
+
+    try:
+        views = Jobs(settings).overview(project_id)
+    except JobError as error:
+        console.print(f"  jobs: {error}", markup=False)
+        return
+    for view in views:
+        text = view.error if view.state == "failed" else view.text
+        console.print(f"  {view.step}: {view.state} {text or ''}", markup=False)
+
+
+def _show_unusable(context: "Context", project_id: int) -> None:
+    site = context.settings.label_studio_url or ""
+    for image in context.catalog.pool.images(project_id):
+        if image.status == "quarantined":
+            console.print(f"  set aside: {image.name}: {image.reason}", markup=False)
+    for task in context.catalog.work.tasks(project_id):
+        if task.reason:
+            link = f"{site}/projects/{project_id}/data?task={task.id}"
+            console.print(f"  task {task.id}: {task.reason} ({link})", markup=False)
+    for row in context.catalog.work.annotations(project_id):
+        if row.reason and not row.deleted:
+            link = f"{site}/projects/{project_id}/data?task={row.task_id}"
+            console.print(f"  annotation {row.id}: {row.reason} ({link})", markup=False)
+
+
+def show_findings(findings: "Sequence[Finding]") -> bool:
+    """Print what `doctor` found; returns whether all is well."""
+    for finding in findings:
+        mark = "ok " if finding.well else "BAD"
+        console.print(f"{mark} {finding.name}: {finding.text}", markup=False, soft_wrap=True)
+    return all(finding.well for finding in findings)
+
+
+def show_welcome(running: "Running") -> None:
+    """Print the one screen that a person needs to begin."""
+    secrets, project = running.secrets, running.project
+    console.print(
+        Panel(
+            f"Open    {running.studio_url}/projects/{project.id}/data\n"
+            f"Login   {secrets.studio_email}\n"
+            f"Pass    {secrets.studio_password}\n\n"
+            "1. Press 'Label All Tasks', correct the brush labels, press Submit.\n"
+            "2. When the batch is done the model learns from it; the next one appears.\n"
+            "3. In another terminal: brushloop status · brushloop export masks\n"
+            f"   (with --home {running.settings.home})\n\n"
+            "Ctrl-C stops everything; the same command carries on.",
+            title=f"Brushloop · {project.title}",
+            expand=False,
+        ),
+        markup=False,
+    )
+
+
+def run_demo(
+    running: "Running", rounds: int, report: Path | None, say: Callable[[str], None]
+) -> None:
+    """Play the demo, print its table, write its picture, its export and its report."""
+    from ml_backend.demo.drive import drive
+    from ml_backend.demo.report import draw_curve, report_of, table_of, write_report
+    from ml_backend.loop.context import open_context
+    from ml_backend.loop.export import export
+
+    with open_context(running.settings) as context:
+        results = drive(running, context, rounds, say)
+        say("exporting masks")
+        folder = running.settings.home / "exports" / f"project-{running.project.id}"
+        with progress_bar() as progress:
+            exported = export(context, running.project.id, folder, progress=progress)
+        curve = draw_curve(results, folder / "learning-curve.png")
+    console.print(table_of(results))
+    console.print(f"masks: {folder}\ncurve: {curve}", markup=False, soft_wrap=True)
+    if report is not None:
+        seed = running.project.recipe.selection.seed
+        data = report_of(results, exported, project_id=running.project.id, seed=seed, curve=curve)
+        write_report(data, report)
+        console.print(f"report: {report}", markup=False, soft_wrap=True)

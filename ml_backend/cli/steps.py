@@ -1,0 +1,89 @@
+"""The commands that do one step of the loop, and the export of what came of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ml_backend.cli import app
+from ml_backend.cli.options import Here, Home, ProjectId, opened, project_of
+
+
+def _step(name: str, home: Path | None, project_id: int | None, *, here: bool) -> None:
+    """Have the worker do a step and show its progress, or do it in this process."""
+    from ml_backend.cli.printing import follow_job, progress_bar
+
+    with opened(home) as context:
+        project = project_of(context, project_id)
+        if not here:
+            follow_job(context.settings, name, project.id)
+            return
+        from ml_backend.loop.steps import STEPS
+
+        with progress_bar() as progress:
+            report = STEPS[name](context, project.id, progress)
+        typer.echo(report.summary)
+
+
+@app.command(epilog="Example: brushloop sync --project 3")
+def sync(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Pull every task again, not only what changed.")
+    ] = False,
+    home: Home = None,
+    project: ProjectId = None,
+    here: Here = False,
+) -> None:
+    """Pull finished annotations from Label Studio."""
+    if everything:
+        with opened(home) as context:
+            context.catalog.projects.set_cursor(project_of(context, project).id, None)
+    _step("sync", home, project, here=here)
+
+
+@app.command(epilog="Example: brushloop train --project 3")
+def train(home: Home = None, project: ProjectId = None, here: Here = False) -> None:
+    """Train a candidate on all masks and put it before the gate."""
+    _step("train", home, project, here=here)
+
+
+@app.command(epilog="Example: brushloop select --project 3")
+def select(home: Home = None, project: ProjectId = None, here: Here = False) -> None:
+    """Score the pool, choose the next batch and push it."""
+    _step("select", home, project, here=here)
+
+
+@app.command(epilog="Example: brushloop predict --project 3")
+def predict(home: Home = None, project: ProjectId = None, here: Here = False) -> None:
+    """Show the current model's predictions on every open task."""
+    _step("predict", home, project, here=here)
+
+
+@app.command(epilog="Example: brushloop export masks --format png --source people")
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="png, coco, …: docs/recipes.md; repeatable."),
+    ] = None,
+    source: Annotated[str, typer.Option(help="people, model or both.")] = "both",
+    home: Home = None,
+    project: ProjectId = None,
+) -> None:
+    """Write masks: people's where there are any, the current model's for the rest."""
+    from ml_backend.cli.printing import progress_bar
+    from ml_backend.loop.export import export as write
+
+    with opened(home) as context, progress_bar() as progress:
+        done = write(
+            context,
+            project_of(context, project).id,
+            folder,
+            formats=formats or ("png", "coco"),
+            source=source,
+            progress=progress,
+        )
+    for name, written in done.written.items():
+        typer.echo(f"{name}: {written.images} images, {written.regions} regions → {written.path}")
+        for note in written.notes:
+            typer.echo(f"  {note}")

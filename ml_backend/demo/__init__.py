@@ -1,0 +1,1 @@
+"""A scripted person, so that the whole loop can be shown without one."""

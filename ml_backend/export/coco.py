@@ -1,0 +1,57 @@
+"""Semantic masks as COCO: one annotation per image and label, as a compressed RLE.
+
+`folder/coco.json` holds `info`, `licenses`, `categories` (ids 1..K in the labeling config's
+order), `images` (ids 1, 2, … in the order given; `file_name` is the image's own name; `source`
+says who drew the mask) and `annotations`. Area and box are those of the mask. Images without
+annotations are kept. Unknown pixels (255) belong to no annotation: only the PNG tells them
+from background. Nothing depends on the clock.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from ml_backend.export.coco_document import categories_of, coco_document
+from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
+from ml_backend.export.publish import staged_file
+from ml_backend.masks.labels import LabelConfig
+
+
+@EXPORTERS.register("coco")
+def write_coco(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
+    """Write `folder/coco.json`, replacing an earlier one once the new one is complete.
+
+    Raises `DataError` (unsafe or repeated names), `RegionError` (pixels that are no label)
+    and `StoreError` (the file system refuses).
+    """
+    target = folder / "coco.json"
+    tally = Tally(labels=len(config.labels))
+    with (
+        staged_file(target) as parts,
+        coco_document(parts / target.name, categories_of(config)) as document,
+    ):
+        for item, present in tally.checked(items):
+            image_id = document.image(item)
+            for label in present:
+                document.region(image_id, label, region(item.label_map == label))
+    return tally.report(target)
+
+
+def region(mask: NDArray[np.bool_]) -> dict[str, object]:
+    """COCO's fields of an (H, W) mask: compressed RLE, area in px, box as x, y, width, height."""
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return rle_fields(rle)
+
+
+def rle_fields(rle: dict[str, Any]) -> dict[str, object]:
+    """COCO's fields of a region as pycocotools writes it: size, and counts as bytes."""
+    return {
+        "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
+        "area": int(coco_mask.area(rle)),
+        "bbox": [int(value) for value in coco_mask.toBbox(rle)],
+        "iscrowd": 0,
+    }

@@ -1,0 +1,81 @@
+"""A COCO document written as it grows: images and annotations of any number in flat memory."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ml_backend.export.items import ExportItem
+from ml_backend.export.publish import sync
+from ml_backend.masks.labels import LabelConfig
+
+_INFO = {"description": "Masks exported by Brushloop", "version": "1.0"}
+
+
+@dataclass
+class CocoDocument:
+    """The two lists of an open document. Images are numbered 1, 2, … in the order given."""
+
+    _images: BinaryIO
+    _annotations: BinaryIO
+    _counts: dict[str, int] = field(default_factory=lambda: {"images": 0, "annotations": 0})
+
+    def image(self, item: ExportItem) -> int:
+        """Add an image; its id."""
+        number = self._next("images")
+        height, width = item.label_map.shape
+        entry = {"id": number, "file_name": item.name, "width": width, "height": height}
+        _append(self._images, {**entry, "source": item.source}, first=number == 1)
+        return number
+
+    def annotation(self, fields: Mapping[str, Any]) -> None:
+        """Add an annotation as it is."""
+        first = self._next("annotations") == 1
+        _append(self._annotations, fields, first=first)
+
+    def region(self, image_id: int, category_id: int, fields: Mapping[str, Any]) -> None:
+        """Add an annotation with an id of its own: 1, 2, …."""
+        number = self._counts["annotations"] + 1
+        ids = {"id": number, "image_id": image_id, "category_id": category_id}
+        self.annotation({**ids, **fields})
+
+    def _next(self, kind: str) -> int:
+        self._counts[kind] += 1
+        return self._counts[kind]
+
+
+@contextmanager
+def coco_document(path: Path, categories: Iterable[Mapping[str, Any]]) -> Iterator[CocoDocument]:
+    """An open document that is complete at `path` when the block ends."""
+    # Images and annotations come interleaved but stand apart: the latter wait in a file
+    with path.open("wb") as document, tempfile.TemporaryFile(dir=path.parent) as waiting:
+        fields = {"info": _INFO, "licenses": [], "categories": list(categories)}
+        lines = [f"{_dump(name)}: {_dump(value)},\n" for name, value in fields.items()]
+        document.write(("{\n" + "".join(lines) + '"images": [\n').encode())
+        yield CocoDocument(document, waiting)
+        document.write(b'\n],\n"annotations": [\n')
+        waiting.seek(0)
+        shutil.copyfileobj(waiting, document)
+        document.write(b"\n]\n}\n")
+        sync(document)
+
+
+def categories_of(config: LabelConfig) -> list[dict[str, Any]]:
+    """The labels as COCO's categories, ids 1..K in the labeling config's order."""
+    return [
+        {"id": number, "name": label.name, "supercategory": ""}
+        for number, label in enumerate(config.labels, start=1)
+    ]
+
+
+def _append(file: BinaryIO, entry: Mapping[str, Any], *, first: bool) -> None:
+    file.write(b"" if first else b",\n")
+    file.write(_dump(entry).encode())
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "))

@@ -1,0 +1,126 @@
+"""Instances as COCO: one annotation per connected component.
+
+`coco_instances` writes `folder/coco_instances.json`, every region as a compressed RLE.
+`coco_polygons` writes `folder/coco_polygons.json`, for tools that read polygons only: along
+the edges of the pixels, so that pycocotools draws exactly the mask. A COCO polygon cannot
+leave a hole out, so an instance with holes keeps its RLE there, and the report says how many.
+
+Components are 8-connected and numbered by their first pixel. Images, categories and what
+becomes of unknown pixels are as in `coco`.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+
+from ml_backend.export.coco import rle_fields
+from ml_backend.export.coco_document import CocoDocument, categories_of, coco_document
+from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
+from ml_backend.export.publish import staged_file
+from ml_backend.export.rings import rings
+from ml_backend.masks.instances import components
+from ml_backend.masks.labels import LabelConfig
+
+Fields = dict[str, object]
+_COLUMNS = 64  # looked through for runs at a time: columns of an array in rows need a copy
+
+
+@EXPORTERS.register("coco_instances")
+def write_instances(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
+    """Write `folder/coco_instances.json`, whole or not at all. Raises as `write_coco`."""
+    return _write(items, folder / "coco_instances.json", config, polygons=False)
+
+
+@EXPORTERS.register("coco_polygons")
+def write_polygons(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
+    """Write `folder/coco_polygons.json`, whole or not at all. Raises as `write_coco`."""
+    return _write(items, folder / "coco_polygons.json", config, polygons=True)
+
+
+def instance_regions(instances: NDArray[np.int32], count: int) -> Iterator[Fields]:
+    """COCO's fields of the instances 1..count of an (H, W) map, in order, in one pass over it.
+
+    Segmentation as compressed RLE, byte for byte what pycocotools encodes; area in px; box as
+    x, y, width, height. Every number must occur.
+    """
+    height, width = instances.shape
+    starts, values = _column_runs(instances)
+    ends = np.append(starts[1:], instances.size)
+    chosen = np.flatnonzero(values)
+    chosen = chosen[np.argsort(values[chosen], kind="stable")]
+    bounds = np.searchsorted(values[chosen], np.arange(1, count + 2))
+    for first, last in pairwise(bounds):
+        runs = chosen[first:last]
+        edges = np.stack([starts[runs], ends[runs]], axis=1).ravel()
+        counts = np.diff(edges, prepend=0)
+        if edges[-1] < instances.size:
+            counts = np.append(counts, instances.size - edges[-1])
+        whole = {"size": [height, width], "counts": counts.tolist()}
+        yield rle_fields(coco_mask.frPyObjects(whole, height, width))
+
+
+def _write(
+    items: Iterable[ExportItem], target: Path, config: LabelConfig, *, polygons: bool
+) -> Report:
+    tally = Tally(labels=len(config.labels))
+    with_holes = 0
+    with (
+        staged_file(target) as parts,
+        coco_document(parts / target.name, categories_of(config)) as document,
+    ):
+        for item, _ in tally.checked(items):
+            with_holes += _add(document, item, polygons=polygons)
+    if with_holes:
+        tally.notes.append(
+            f"instances with holes, which no COCO polygon can leave out: {with_holes} kept as RLE"
+        )
+    return tally.report(target)
+
+
+def _add(document: CocoDocument, item: ExportItem, *, polygons: bool) -> int:
+    """Write an image and its instances; how many have holes that no polygon can leave out."""
+    with_holes = 0
+    image_id = document.image(item)
+    instances, labels_of = components(item.label_map)
+    regions = instance_regions(instances, len(labels_of))
+    boxes = ndimage.find_objects(instances) if polygons else ()
+    for index, (label, fields) in enumerate(zip(labels_of, regions, strict=True)):
+        if polygons:
+            outlines = _outlines(instances, boxes[index], index + 1)
+            with_holes += outlines is None
+            if outlines is not None:
+                fields["segmentation"] = outlines
+        document.region(image_id, label, fields)
+    return with_holes
+
+
+def _outlines(
+    instances: NDArray[np.int32], box: tuple[slice, slice], number: int
+) -> list[list[int]] | None:
+    """An instance's polygons x, y, x, y, … along its pixels' edges; None where it has holes."""
+    found = rings(instances[box] == number)
+    if any(ring.is_hole for ring in found):
+        return None
+    corner = (box[1].start, box[0].start)
+    return [(ring.points + corner).ravel().tolist() for ring in found]
+
+
+def _column_runs(
+    instances: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """First pixel and value of each run of equal values, in column-major order."""
+    height, width = instances.shape
+    all_starts, all_values = [], []
+    for left in range(0, width, _COLUMNS):
+        flat = instances[:, left : left + _COLUMNS].T.ravel()
+        starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+        all_starts.append(starts + left * height)
+        all_values.append(flat[starts])
+    starts, values = np.concatenate(all_starts), np.concatenate(all_values)
+    goes_on = np.concatenate([[False], values[1:] == values[:-1]])
+    return starts[~goes_on], values[~goes_on]

@@ -1,0 +1,71 @@
+"""Instances in COCO's panoptic format: a PNG whose colours are ids, and what the ids are.
+
+    coco_panoptic/panoptic.json            info, licenses, categories, images, annotations
+    coco_panoptic/panoptic/<image>.png     RGB, the image's size: id = R + 256 G + 256² B
+
+The segments of an image are the connected components of each label (8-connected, numbered
+1, 2, … by their first pixel), each with id, category, area, box. Id 0 is what the format
+calls void: background and unknown pixels. Every category is a thing.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml_backend.export.coco_document import CocoDocument, categories_of, coco_document
+from ml_backend.export.coco_instances import instance_regions
+from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
+from ml_backend.export.names import FileNames
+from ml_backend.export.png import png_bytes
+from ml_backend.export.publish import staged_folder, write_synced
+from ml_backend.masks.instances import components
+from ml_backend.masks.labels import LabelConfig
+
+
+@EXPORTERS.register("coco_panoptic")
+def write_panoptic(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
+    """Write `folder/coco_panoptic/`, whole or not at all. Raises as `write_coco`."""
+    target = folder / "coco_panoptic"
+    tally = Tally(labels=len(config.labels))
+    names = FileNames(".png", tally)
+    categories = [
+        {**category, "isthing": 1, "color": list(bytes.fromhex(label.colour.removeprefix("#")))}
+        for category, label in zip(categories_of(config), config.labels, strict=True)
+    ]
+    with (
+        staged_folder(target) as fresh,
+        coco_document(fresh / "panoptic.json", categories) as document,
+    ):
+        (fresh / "panoptic").mkdir()
+        for item, _ in tally.checked(items):
+            name = names.take(item.name)
+            write_synced(fresh / "panoptic" / name, _add(document, item, name))
+    return tally.report(target, unknown="void, as background")
+
+
+def _add(document: CocoDocument, item: ExportItem, name: str) -> bytes:
+    """Write an image and its segments; the PNG of its ids."""
+    instances, labels_of = components(item.label_map)
+    regions = instance_regions(instances, len(labels_of))
+    segments = [
+        {
+            "id": number,
+            "category_id": label,
+            "area": fields["area"],
+            "bbox": fields["bbox"],
+            "iscrowd": 0,
+        }
+        for number, (label, fields) in enumerate(zip(labels_of, regions, strict=True), start=1)
+    ]
+    image_id = document.image(item)
+    document.annotation({"image_id": image_id, "file_name": name, "segments_info": segments})
+    return png_bytes(Image.fromarray(_as_colours(instances)))
+
+
+def _as_colours(ids: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """(H, W) ids below 256³ as (H, W, 3) RGB: an id's low bytes, the lowest first."""
+    low_bytes = ids.astype("<i4", copy=False).view(np.uint8).reshape(*ids.shape, 4)
+    return np.ascontiguousarray(low_bytes[..., :3])

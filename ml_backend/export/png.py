@@ -1,0 +1,76 @@
+"""Semantic masks as indexed PNG: the pixel is the label's number, the palette its colour.
+
+    png/classes.json     names and colours of the numbers
+    png/<image>.png      8-bit indexed, the image's size: 0 background, 1..K, 255 unknown
+
+The mask of `a/b.tif` is `a/b.png`; the report notes each mask that needs another name
+(`export/names.py`).
+"""
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
+from ml_backend.export.names import FileNames
+from ml_backend.export.publish import staged_folder, write_synced
+from ml_backend.masks.labels import IGNORE, LabelConfig
+
+_UNKNOWN = (128, 128, 128)
+
+
+@EXPORTERS.register("png")
+def write_png(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
+    """Write `folder/png/`, replacing an earlier one once the new one is complete.
+
+    Raises `DataError` (unsafe or repeated names), `RegionError` (pixels that are no label)
+    and `StoreError` (the file system refuses).
+    """
+    target = folder / "png"
+    tally = Tally(labels=len(config.labels))
+    palette, names = _palette(config), FileNames(".png", tally)
+    with staged_folder(target) as fresh:
+        for item, _ in tally.checked(items):
+            write_synced(fresh / names.take(item.name), encode_indexed(item.label_map, palette))
+        write_synced(fresh / "classes.json", _classes(config, palette))
+    return tally.report(target)
+
+
+def encode_indexed(label_map: NDArray[np.uint8], palette: bytes) -> bytes:
+    """A label map as the bytes of an indexed PNG; `palette` holds 256 RGB triples."""
+    image = Image.fromarray(label_map)
+    image.putpalette(palette)
+    return png_bytes(image)
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """An image as the bytes of a PNG; the same pixels give the same bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def _palette(config: LabelConfig) -> bytes:
+    """256 RGB triples; numbers of no label are black."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[IGNORE] = _UNKNOWN
+    for number, label in enumerate(config.labels, start=1):
+        colours[number] = tuple(bytes.fromhex(label.colour.removeprefix("#")))
+    return colours.tobytes()
+
+
+def _classes(config: LabelConfig, palette: bytes) -> bytes:
+    def entry(number: int, name: str) -> dict[str, object]:
+        return {"index": number, "name": name, "colour": f"#{palette[3 * number :][:3].hex()}"}
+
+    table = {
+        "background": 0,
+        "unknown": IGNORE,
+        "classes": [entry(number, label.name) for number, label in enumerate(config.labels, 1)],
+    }
+    return (json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,65 @@
+"""One binary PNG per image and label: 255 where the label is, 0 elsewhere.
+
+    png_classes/classes.json          the folder of each label
+    png_classes/<label>/<image>.png   8-bit grey, the image's size
+
+Every image has its file in every folder, all 0 where the label does not occur. The folder is
+the label's name; what some file system would refuse in it is replaced by `_`. Unknown pixels
+are 0.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
+from ml_backend.export.names import FileNames
+from ml_backend.export.png import png_bytes
+from ml_backend.export.publish import staged_folder, write_synced
+from ml_backend.masks.labels import LabelConfig
+
+_TABLE = "classes.json"
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # of Windows
+
+
+@EXPORTERS.register("png_classes")
+def write_png_classes(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
+    """Write `folder/png_classes/`, whole or not at all. Raises as `write_png`."""
+    target = folder / "png_classes"
+    tally = Tally(labels=len(config.labels))
+    names, places = FileNames(".png", tally), label_folders(config.names)
+    with staged_folder(target) as fresh:
+        for place in places:
+            (fresh / place).mkdir()
+        for item, _ in tally.checked(items):
+            name = names.take(item.name)
+            for number, place in enumerate(places, start=1):
+                binary = (item.label_map == number).view(np.uint8) * np.uint8(255)
+                write_synced(fresh / place / name, png_bytes(Image.fromarray(binary)))
+        write_synced(fresh / _TABLE, _table(config, places))
+    return tally.report(target, unknown="0")
+
+
+def label_folders(labels: Iterable[str]) -> list[str]:
+    """A folder name for each label, safe and different on any file system."""
+    names = FileNames("")
+    names.take(_TABLE)
+    return [names.take(_safe(label)) for label in labels]
+
+
+def _safe(label: str) -> str:
+    name = re.sub(r'[\\/:*?"<>|]', "_", label).strip(" ")
+    name = re.sub(r"^\.+|\.+$", "_", name)
+    return f"_{name}" if not name or _DEVICES.match(name) else name
+
+
+def _table(config: LabelConfig, places: list[str]) -> bytes:
+    classes = [
+        {"index": number, "name": name, "folder": place}
+        for number, (name, place) in enumerate(zip(config.names, places, strict=True), start=1)
+    ]
+    return (json.dumps({"classes": classes}, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,62 @@
+"""Instances as 16-bit PNG: the pixel is the number of its connected component.
+
+    png_instances/instances.json    of each image: its mask's name, and the label of each number
+    png_instances/<image>.png       16-bit grey, the image's size: 0 background, 1..N
+
+Components are those of each label, 8-connected, numbered within the image by their first
+pixel. Unknown pixels are 0. A number's label is in `instances.json`, one line an image:
+`{"image": "a/b.tif", "mask": "a/b.png", "source": "annotation", "instances": {"1": "axon"}}`.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ml_backend.errors import RegionError
+from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
+from ml_backend.export.names import FileNames
+from ml_backend.export.png import png_bytes
+from ml_backend.export.publish import staged_folder, sync, write_synced
+from ml_backend.masks.instances import components
+from ml_backend.masks.labels import LabelConfig
+
+_MOST = 2**16 - 1
+
+
+@EXPORTERS.register("png_instances")
+def write_png_instances(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
+    """Write `folder/png_instances/`, whole or not at all.
+
+    Raises as `write_png`, and `RegionError` for an image of more than 65,535 instances.
+    """
+    target = folder / "png_instances"
+    tally = Tally(labels=len(config.labels))
+    names = FileNames(".png", tally)
+    with staged_folder(target) as fresh, (fresh / "instances.json").open("wb") as table:
+        table.write(b'{"images": [')
+        for item, _ in tally.checked(items):
+            mask = names.take(item.name)
+            pixels, numbers = _encoded(item, config)
+            write_synced(fresh / mask, pixels)
+            entry = {"image": item.name, "mask": mask, "source": item.source, "instances": numbers}
+            table.write(b"\n" if tally.images == 1 else b",\n")
+            table.write(json.dumps(entry, ensure_ascii=False).encode())
+        table.write(b"\n]}\n")
+        sync(table)
+    return tally.report(target, unknown="0")
+
+
+def _encoded(item: ExportItem, config: LabelConfig) -> tuple[bytes, dict[str, str]]:
+    """An image's instances as a PNG, and the label of each number."""
+    instances, labels_of = components(item.label_map)
+    if len(labels_of) > _MOST:
+        raise RegionError(
+            f"the mask of {item.name!r} has {len(labels_of)} instances, and a 16-bit PNG holds "
+            f"{_MOST}; export it as coco_instances, or remove its specks"
+        )
+    pixels = png_bytes(Image.fromarray(instances.astype(np.uint16)))
+    numbers = enumerate(labels_of, start=1)
+    return pixels, {str(number): config.names[label - 1] for number, label in numbers}

@@ -1,0 +1,1 @@
+"""The only room with Redis: queues, the worker, the schedule."""

@@ -1,0 +1,192 @@
+"""Labelled images → an endless, reproducible stream of training patches."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.errors import DataError, NothingToLearn
+from ml_backend.learning.augment import AUGMENTATIONS
+from ml_backend.learning.networks import image_stats
+from ml_backend.recipe import Training
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+Points = npt.NDArray[np.int64]
+
+IGNORE = 255
+MARGIN = 1.5
+"""A region handed to an augmentation has this many times the side of the patch."""
+CACHE_BYTES = 1 << 30
+_POINTS = 512
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image: `load` gives (H, W, 3) uint8 RGB and (H, W) uint8 labels (255 unknown).
+
+    A sample of weight 10 is drawn ten times as often as one of weight 1.
+    """
+
+    name: str
+    load: Callable[[], tuple[U8, U8]]
+    weight: float = 1.0
+
+
+class Batch(NamedTuple):
+    """Patches (N, p, p, 3), the `image_stats` (N, 2) of their images, their labels (N, p, p)."""
+
+    images: U8
+    stats: F32
+    masks: U8
+
+
+def cached(samples: Sequence[Sample], budget: int = CACHE_BYTES) -> list[Sample]:
+    """The same samples, which keep what they loaded while it fits into `budget` bytes in all.
+
+    Nothing is evicted: with uniformly random access that would only cost decoding.
+    """
+    kept: dict[int, tuple[U8, U8]] = {}
+    used = 0
+
+    def remember(index: int, load: Callable[[], tuple[U8, U8]]) -> tuple[U8, U8]:
+        nonlocal used
+        if index not in kept:
+            pair = load()
+            size = pair[0].nbytes + pair[1].nbytes
+            if used + size > budget:
+                return pair
+            used += size
+            kept[index] = pair
+        return kept[index]
+
+    def loader(index: int, sample: Sample) -> Callable[[], tuple[U8, U8]]:
+        return lambda: remember(index, sample.load)
+
+    return [replace(sample, load=loader(i, sample)) for i, sample in enumerate(samples)]
+
+
+def cut_region(image: U8, mask: U8, centre: tuple[int, int], side: int) -> tuple[U8, U8]:
+    """The square around `centre` (y, x); beyond the image it is reflected and ignored."""
+    spans = [np.arange(at - side // 2, at - side // 2 + side) for at in centre]
+    rows, columns = (_reflect(span, size) for span, size in zip(spans, mask.shape, strict=True))
+    region, labels = image[rows[:, None], columns], mask[rows[:, None], columns]
+    labels[rows != spans[0]] = IGNORE
+    labels[:, columns != spans[1]] = IGNORE
+    return region, labels
+
+
+def _reflect(indices: Points, size: int) -> Points:
+    """Indices beyond 0..size-1 mirrored at the border pixels, however far away they are."""
+    period = max(2 * (size - 1), 1)
+    folded = np.abs(indices) % period
+    return np.minimum(folded, period - folded) if size > 1 else np.zeros_like(indices)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What is remembered of a sample: its statistics and some pixels of each label."""
+
+    sample: Sample
+    stats: tuple[float, float]
+    known: Points
+    labelled: dict[int, Points]
+
+
+class Patches:
+    """Draws training patches, batch by batch.
+
+    A share of them lies on labelled pixels, each label equally often, so that rare ones are
+    seen; the others lie anywhere on known pixels, so that the background is seen. A batch
+    depends on the seed and its step alone. Raises `NothingToLearn` when no image has a labelled
+    pixel and `DataError` for a mask that does not fit.
+    """
+
+    def __init__(self, samples: Sequence[Sample], classes: int, settings: Training) -> None:
+        self._settings = settings
+        self._augment = AUGMENTATIONS[settings.augmentation](settings.patch)
+        rng = np.random.default_rng([settings.seed, 0])
+        entries = [_index(sample, classes, rng) for sample in samples]
+        self._entries = [entry for entry in entries if entry.known.size and entry.sample.weight > 0]
+        self._labels = sorted({label for entry in self._entries for label in entry.labelled})
+        if not self._labels:
+            raise NothingToLearn(
+                f"none of the {len(samples)} training images has a labelled pixel; "
+                "annotate at least one object and train again"
+            )
+        self._chances = {label: self._chance(label) for label in [None, *self._labels]}
+
+    def _chance(self, label: int | None) -> npt.NDArray[np.float64]:
+        weights = np.zeros(len(self._entries))
+        for index, entry in enumerate(self._entries):
+            if label is None or label in entry.labelled:
+                weights[index] = entry.sample.weight
+        return weights / float(weights.sum())
+
+    def batches(self, steps: range) -> Iterator[Batch]:
+        """The batch of each step; the next one is prepared while the current one is used."""
+        with ThreadPoolExecutor(1, thread_name_prefix="patches") as ahead:
+            future = None
+            for step in steps:
+                batch = future.result() if future else self.batch(step)
+                if step + steps.step in steps:
+                    future = ahead.submit(self.batch, step + steps.step)
+                yield batch
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step."""
+        rng = np.random.default_rng([self._settings.seed, 1, step])
+        drawn = [self._draw(rng) for _ in range(self._settings.batch_size)]
+        images, stats, masks = zip(*drawn, strict=True)
+        return Batch(np.stack(images), np.array(stats, np.float32), np.stack(masks))
+
+    def _draw(self, rng: np.random.Generator) -> tuple[U8, tuple[float, float], U8]:
+        label = None
+        if rng.random() < self._settings.foreground_share:
+            label = self._labels[rng.integers(len(self._labels))]
+        entry = self._entries[rng.choice(len(self._entries), p=self._chances[label])]
+        points = entry.known if label is None else entry.labelled[label]
+        image, mask = entry.sample.load()
+        patch = self._settings.patch
+        # Shifted, so that objects are not always in the middle; held inside the image.
+        at = rng.integers(-(patch // 4), patch // 4, size=2, endpoint=True)
+        at += np.array(divmod(points[rng.integers(len(points))], mask.shape[1]))
+        y, x = (
+            int(np.clip(a, patch // 2, size - patch // 2)) if size >= patch else size // 2
+            for a, size in zip(at, mask.shape, strict=True)
+        )
+        region, labels = cut_region(image, mask, (y, x), int(patch * MARGIN) // 2 * 2)
+        image, mask = self._augment(region, labels, rng)
+        return image, entry.stats, mask
+
+
+def _index(sample: Sample, classes: int, rng: np.random.Generator) -> _Entry:
+    image, mask = sample.load()
+    if image.shape != (*mask.shape, 3):
+        raise DataError(
+            f"{sample.name}: the mask is {mask.shape}, its image {image.shape}; "
+            "an (H, W) mask and an (H, W, 3) image of the same size are needed"
+        )
+    flat = mask.reshape(-1)
+    counts = np.bincount(flat, minlength=256)
+    strange = [label for label in range(classes + 1, IGNORE) if counts[label]]
+    if strange:
+        raise DataError(f"{sample.name}: the mask holds {strange}, beyond the {classes} labels")
+    return _Entry(
+        sample,
+        image_stats(image),
+        _some(np.flatnonzero(flat != IGNORE), rng),
+        {
+            label: _some(np.flatnonzero(flat == label), rng)
+            for label in range(1, classes + 1)
+            if counts[label]
+        },
+    )
+
+
+def _some(points: Points, rng: np.random.Generator) -> Points:
+    """At most `_POINTS` of the points, drawn without replacement."""
+    return points if len(points) <= _POINTS else rng.choice(points, _POINTS, replace=False)

@@ -1,0 +1,79 @@
+"""How good a segmentation is, from pooled pixel counts."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+IGNORE = 255
+LabelMap = npt.NDArray[np.integer[Any]]
+Scores = npt.NDArray[np.float64]
+
+
+def _ratio(above: Scores, below: Scores) -> Scores:
+    """`above / below`, nan where nothing was counted."""
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+def _mean(values: Scores) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+class Confusion:
+    """Counts of (true, predicted) pixels over any number of images; 255 in the truth is ignored.
+
+    A class that neither the truth nor the prediction contains has no score (nan) and stays out
+    of the means.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.counts = np.zeros((classes + 1, classes + 1), np.int64)
+
+    def add(self, pred_HW: LabelMap, target_HW: LabelMap) -> None:
+        """Count one image. Raises `ValueError` when the sizes differ."""
+        if pred_HW.shape != target_HW.shape:
+            raise ValueError(f"prediction {pred_HW.shape} and truth {target_HW.shape} differ")
+        known = target_HW != IGNORE
+        side = self.classes + 1
+        pairs = target_HW[known].astype(np.int64) * side + pred_HW[known]
+        self.counts += np.bincount(pairs, minlength=side * side).reshape(side, side)
+
+    def _parts(self) -> tuple[Scores, Scores, Scores]:
+        hits = np.diag(self.counts)[1:].astype(np.float64)
+        return hits, self.counts[1:].sum(axis=1) * 1.0, self.counts[:, 1:].sum(axis=0) * 1.0
+
+    def iou(self) -> Scores:
+        """Intersection over union of the foreground classes 1..K (Jaccard), 0..1 or nan."""
+        hits, true, predicted = self._parts()
+        return _ratio(hits, true + predicted - hits)
+
+    def dice(self) -> Scores:
+        """Dice of the foreground classes 1..K, 0..1 or nan."""
+        hits, true, predicted = self._parts()
+        return _ratio(2 * hits, true + predicted)
+
+    def mean_iou(self) -> float:
+        """Mean of `iou` over the classes that occur; nan when none does."""
+        return _mean(self.iou())
+
+    def mean_dice(self) -> float:
+        """Mean of `dice` over the classes that occur; nan when none does."""
+        return _mean(self.dice())
+
+    def accuracy(self) -> float:
+        """Share of the known pixels that are right, background included; nan without any."""
+        total = int(self.counts.sum())
+        return float(np.trace(self.counts) / total) if total else float("nan")
+
+
+def dice(a_HW: LabelMap, b_HW: LabelMap) -> float:
+    """Dice of two label maps: pixels of equal label over all labelled pixels, 0..1.
+
+    Pixels that either map ignores (255) do not count; two empty maps agree (1.0).
+    """
+    known = (a_HW != IGNORE) & (b_HW != IGNORE)
+    a, b = a_HW[known], b_HW[known]
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return float(2 * np.count_nonzero((a == b) & (a > 0)) / total) if total else 1.0

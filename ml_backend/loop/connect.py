@@ -1,0 +1,64 @@
+"""Connecting a project in both directions: our backend and webhook there, the project here."""
+
+from collections.abc import Sequence
+
+from ml_backend.errors import ConfigError, LabelConfigError
+from ml_backend.loop.context import Context
+from ml_backend.loop.predict import show_version
+from ml_backend.masks.labels import make_label_config, parse_label_config
+from ml_backend.recipe import Recipe
+from ml_backend.store.rows import Project
+
+SECRET_HEADER = "X-Brushloop-Secret"  # noqa: S105  (a header's name)
+BACKEND_TITLE = "Brushloop"
+
+
+def create_project(
+    context: Context, title: str, labels: Sequence[str], recipe: Recipe | None = None
+) -> Project:
+    """Create the Label Studio project of this title, or use the one there is.
+
+    Raises `LabelConfigError` when the one there is has other labels.
+    """
+    info = context.studio.find_project(title)
+    if info is None:
+        info = context.studio.create_project(title, make_label_config(labels))
+    config = parse_label_config(info.label_config)
+    if list(config.names) != list(labels):
+        raise LabelConfigError(
+            f"the Label Studio project {title!r} has the labels {', '.join(config.names)}, "
+            f"not {', '.join(labels)}: name them with --label, or use another --home"
+        )
+    return context.catalog.projects.save(
+        info.id, title=info.title, label_config=info.label_config, recipe=recipe
+    )
+
+
+def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> Project:
+    """Register backend and webhook with their secrets; may be repeated.
+
+    Raises `LabelConfigError` for a project without a brush, `StudioRefused` with the way
+    out when Label Studio blocks our address.
+    """
+    settings = context.settings
+    if settings.password is None or settings.webhook_secret is None:
+        raise ConfigError(
+            "BRUSHLOOP_PASSWORD and BRUSHLOOP_WEBHOOK_SECRET must be set: "
+            "Label Studio needs them to talk to the backend"
+        )
+    info = context.studio.get_project(project_id)
+    parse_label_config(info.label_config)
+    project = context.catalog.projects.save(
+        project_id, title=info.title, label_config=info.label_config, recipe=recipe
+    )
+    url = settings.public_url
+    context.studio.connect_backend(
+        project_id, url, BACKEND_TITLE, settings.user, settings.password.get_secret_value()
+    )
+    context.studio.connect_webhook(
+        project_id, f"{url}/webhook", SECRET_HEADER, settings.webhook_secret.get_secret_value()
+    )
+    current = context.catalog.models.current(project_id)
+    if current is not None:  # connecting replaced it by the backend's title
+        show_version(context, project_id, current.version)
+    return project

@@ -1,0 +1,89 @@
+"""What a candidate learns from: people's masks and source images, on the two sides of the split."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_backend.loop.context import Context
+from ml_backend.loop.masks import load_mask
+from ml_backend.store.rows import Labelled
+
+if TYPE_CHECKING:
+    from ml_backend.learning.data import Sample
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The labelled tiles of a project; `fingerprint` changes when any of it does."""
+
+    train: tuple[Labelled, ...]
+    val: tuple[Labelled, ...]
+    annotated: int
+    masks: tuple[str, ...]  # "tile:mask" of each annotation, to count what is new later
+    fingerprint: str
+
+
+def dataset_of(context: Context, project_id: int) -> Dataset:
+    """Collect what there is to learn from.
+
+    Source images validate only as long as people have not annotated any validation
+    image: the gate must judge by the domain that matters.
+    """
+    annotated = context.catalog.work.labelled(project_id)
+    answered = {item.tile.id for item in annotated}
+    sources = [
+        item for item in context.catalog.pool.sources(project_id) if item.tile.id not in answered
+    ]
+    train = [item for item in annotated if item.tile.image.split == "train"]
+    val = [item for item in annotated if item.tile.image.split == "val"]
+    source_val = [item for item in sources if item.tile.image.split == "val"]
+    if val:
+        train += sources
+    else:
+        val = source_val
+        train += [item for item in sources if item.tile.image.split == "train"]
+    project = context.catalog.projects.get(project_id)
+    learning = project.recipe.model_dump_json(include={"network", "training"})
+    digest = hashlib.sha256(learning.encode())
+    digest.update(repr(context.labels(project).names).encode())
+    for side, items in (("train", train), ("val", val)):
+        for item in items:
+            tile = item.tile
+            place = (side, tile.image.sha256, tile.x, tile.y, tile.width, tile.height, item.mask)
+            digest.update(repr(place).encode())
+    masks = tuple(f"{item.tile.id}:{item.mask}" for item in annotated)
+    return Dataset(tuple(train), tuple(val), len(annotated), masks, digest.hexdigest())
+
+
+def training_due(context: Context, project_id: int) -> bool:
+    """Whether enough is new since the last training, or a batch has been finished."""
+    dataset = dataset_of(context, project_id)
+    if not dataset.masks:
+        return False
+    settled = [model for model in context.catalog.models.all(project_id) if model.card]
+    learned = set(settled[-1].card.get("masks", ())) if settled else set()
+    new = len(set(dataset.masks) - learned)
+    if not new or any(model.fingerprint == dataset.fingerprint for model in settled):
+        return False  # an edit that was taken back: exactly this has been learned from
+    recipe = context.catalog.projects.get(project_id).recipe
+    enough = recipe.loop.retrain_every or recipe.selection.batch
+    open_tasks = context.catalog.work.tasks(project_id, open_only=True)
+    pushed = any(record.state == "pushed" for record in context.catalog.rounds.all(project_id))
+    finished = pushed and not any(task.round_id is not None for task in open_tasks)
+    return new >= enough or finished
+
+
+def samples_of(
+    context: Context, items: Sequence[Labelled], labels: Sequence[str]
+) -> "list[Sample]":
+    """Turn labelled tiles into samples that load their pixels when they are needed."""
+    from ml_backend.learning.data import Sample
+
+    def loader(item: Labelled) -> Callable[[], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        return lambda: (context.pixels(item.tile), load_mask(context.blobs, item.mask, labels))
+
+    return [Sample(item.tile.title, loader(item)) for item in items]

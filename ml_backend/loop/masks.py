@@ -1,0 +1,89 @@
+"""Label maps in the storage: indexed by content, written once, never changed.
+
+A file names the labels of its values, so that a labeling config whose labels were put into
+another order, or given more of them, still reads it rightly.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL.PngImagePlugin import PngInfo
+
+from ml_backend.errors import NotFound
+from ml_backend.store.blobs import Blobs
+
+_LABELS = "labels"
+UNKNOWN = 255
+
+
+def store_mask(
+    blobs: Blobs, project_id: int, label_map: NDArray[np.uint8], labels: Sequence[str]
+) -> str:
+    """Write a label map ((H, W) uint8; value n is the n-th of `labels`) as PNG; its key."""
+    height, width = label_map.shape
+    pixels = np.ascontiguousarray(label_map, np.uint8)
+    names = json.dumps(list(labels))
+    identity = f"{width}x{height}:{names}:".encode()
+    digest = hashlib.sha256(identity + pixels.tobytes()).hexdigest()
+    key = f"masks/{project_id}/{digest}.png"
+    if not blobs.exists(key):
+        write_mask(blobs, key, pixels, labels)
+    return key
+
+
+def write_mask(blobs: Blobs, key: str, label_map: NDArray[np.uint8], labels: Sequence[str]) -> None:
+    """Write a label map as PNG under a key of the caller's."""
+    buffer = BytesIO()
+    notes = PngInfo()
+    notes.add_text(_LABELS, json.dumps(list(labels)))
+    Picture.fromarray(label_map).save(buffer, "PNG", compress_level=3, pnginfo=notes)
+    blobs.write(key, buffer.getvalue())
+
+
+def load_mask(blobs: Blobs, key: str, labels: Sequence[str] | None = None) -> NDArray[np.uint8]:
+    """(H, W) uint8 label map. Raises `NotFound` when the file is gone.
+
+    With `labels`, its values are theirs, whatever the order was when it was written; a label
+    that is not among them any more becomes unknown (255).
+    """
+    try:
+        data = blobs.read(key)
+    except NotFound:
+        raise NotFound(
+            f"the mask {key} is gone from {blobs.url}: restore it from a backup, or forget the "
+            "cursor with `brushloop sync --all` to pull it from Label Studio again"
+        ) from None
+    with Picture.open(BytesIO(data)) as picture:
+        label_map = np.array(picture)
+        written = json.loads(picture.info.get(_LABELS, "[]"))
+    if labels is None or list(labels)[: len(written)] == written:
+        return label_map
+    table = values_among(written, labels, UNKNOWN)
+    return np.take(table, label_map)
+
+
+def values_among(written: Sequence[str], labels: Sequence[str], missing: int) -> NDArray[np.uint8]:
+    """Give the table (256,) from values of `written` to those of `labels`, by their names."""
+    table = np.arange(256, dtype=np.uint8)
+    for value, name in enumerate(written, 1):
+        table[value] = list(labels).index(name) + 1 if name in labels else missing
+    return table
+
+
+def mean_dice(shown: NDArray[np.uint8], submitted: NDArray[np.uint8]) -> float:
+    """Dice of two label maps over all foreground labels together; 1.0 where both are empty.
+
+    Pixels that the person left unknown (255) do not count; equal maps give exactly 1.
+    """
+    known = submitted != UNKNOWN
+    shown, submitted = shown[known], submitted[known]
+    total = int((shown > 0).sum()) + int((submitted > 0).sum())
+    if total == 0:
+        return 1.0
+    same = int(((shown == submitted) & (shown > 0)).sum())
+    return 2 * same / total

@@ -1,0 +1,146 @@
+"""From a recorded round to Label Studio tasks with pre-annotations."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from ml_backend.loop.context import Context, Progress
+from ml_backend.loop.models import Models
+from ml_backend.loop.predict import predictions_for, readable_tiles, regions_of, show_version
+from ml_backend.store.rows import Prediction, Project, Round, Task, Tile
+
+BROWSERS_SHOW = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+CHUNK = 10  # tasks an import: small enough to show progress, large enough to be quick
+
+
+def push(context: Context, project: Project, record: Round, progress: Progress) -> int:
+    """Push what Label Studio does not have yet of a round; returns how many tasks that were."""
+    have = _arrived(context, project, record)
+    waiting = [item.tile_id for item in record.chosen if item.tile_id not in have]
+    tiles = context.catalog.pool.by_ids(waiting)
+    serving = Models(context).current(project)
+    pushed = 0
+    for start in range(0, len(waiting), CHUNK):
+        part = [tiles[tile_id] for tile_id in waiting[start : start + CHUNK]]
+        made = predictions_for(context, project, serving, part) if serving else {}
+        pushed += _import(context, project, record, list(readable_tiles(context, part)), made)
+        progress(pushed, len(waiting), f"round {record.number}: {pushed} tasks pushed")
+    context.catalog.rounds.mark_pushed(record.id)
+    if serving is not None:
+        show_version(context, project.id, serving.version)
+    return pushed
+
+
+def _arrived(context: Context, project: Project, record: Round) -> set[int]:
+    """Tiles of the round that an interrupted push brought to Label Studio."""
+    wanted = {item.tile_id for item in record.chosen}
+    tasks = context.catalog.work.tasks(project.id)
+    have = {task.tile_id for task in tasks if task.tile_id in wanted and task.tile_id}
+    if len(have) == len(wanted):
+        return have
+    found = {}
+    for info in context.studio.tasks_of_round(project.id, record.number):
+        tile_id = info.data.get("tile")
+        if tile_id in wanted - have and shows(context.catalog.pool.tile(tile_id), info.data):
+            uri = str(info.data.get(context.labels(project).image_key) or "")
+            found[tile_id] = Task(info.id, tile_id, uri, record.id, info.updated_at)
+    context.catalog.work.save_tasks(project.id, list(found.values()))
+    return have | set(found)
+
+
+def shows(tile: Tile, data: Mapping[str, Any]) -> bool:
+    """Whether a task's data name this tile: numbers alone may be those of another catalog."""
+    return all(data.get(key) == value for key, value in _place(tile).items())
+
+
+def _place(tile: Tile) -> dict[str, Any]:
+    box = {"x": tile.x, "y": tile.y, "width": tile.width, "height": tile.height}
+    return box | {"name": tile.image.name, "tile": tile.id}
+
+
+def _import(
+    context: Context,
+    project: Project,
+    record: Round,
+    tiles: Sequence[tuple[Tile, NDArray[np.uint8]]],
+    predictions: dict[int, Prediction],
+) -> int:
+    urls = _addresses(context, project, tiles)
+    key = context.labels(project).image_key
+    bodies = [
+        _task(tile, record, {key: url}, predictions.get(tile.id))
+        for (tile, _), url in zip(tiles, urls, strict=True)
+    ]
+    ids = context.studio.import_tasks(project.id, bodies)
+    context.catalog.work.save_tasks(
+        project.id,
+        [
+            Task(task_id, tile.id, url, record.id)
+            for task_id, (tile, _), url in zip(ids, tiles, urls, strict=True)
+        ],
+    )
+    shown = [tile.id for tile, _ in tiles if tile.id in predictions]
+    if shown:
+        context.catalog.rounds.mark_shown(predictions[shown[0]].model, shown)
+    return len(ids)
+
+
+def _addresses(
+    context: Context, project: Project, tiles: Sequence[tuple[Tile, NDArray[np.uint8]]]
+) -> list[str]:
+    """Where Label Studio finds each tile: in the pool itself if the recipe says so, else uploaded.
+
+    What a browser cannot show as it is, a tile or a TIFF, is always uploaded as PNG.
+    """
+    base = project.recipe.pool.reference
+    known = {
+        tile.id: _below(base, tile.image.name)
+        for tile, _ in tiles
+        if base and tile.whole and Path(tile.image.name).suffix.lower() in BROWSERS_SHOW
+    }
+    rest = [(tile, image) for tile, image in tiles if tile.id not in known]
+    files = [(_file_name(tile), _png(image)) for tile, image in rest]
+    uploaded = context.studio.upload_images(project.id, files) if files else []
+    known |= {tile.id: url for (tile, _), url in zip(rest, uploaded, strict=True)}
+    return [known[tile.id] for tile, _ in tiles]
+
+
+def _below(base: str, name: str) -> str:
+    in_bucket = base.partition("://")[0] in {"s3", "gs", "azure-blob"}
+    return f"{base.rstrip('/')}/{name if in_bucket else quote(name)}"
+
+
+def _task(
+    tile: Tile, record: Round, data: dict[str, str], prediction: Prediction | None
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"data": data | _place(tile) | {"round": record.number}}
+    if prediction is not None:
+        body["predictions"] = [
+            {
+                "result": regions_of(prediction),
+                "score": prediction.score,
+                "model_version": prediction.model,
+            }
+        ]
+    return body
+
+
+def _file_name(tile: Tile) -> str:
+    stem = tile.image.name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)
+    return f"{tile.id}_{plain[:80]}_{tile.x}_{tile.y}.png"
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    grey = bool((image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all())
+    buffer = BytesIO()
+    Picture.fromarray(np.ascontiguousarray(image[..., 0] if grey else image)).save(
+        buffer, "PNG", compress_level=3
+    )
+    return buffer.getvalue()

@@ -1,0 +1,229 @@
+"""Training a candidate and putting it before the gate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_backend import __version__
+from ml_backend.errors import NotFound, NothingToLearn
+from ml_backend.loop.context import Context, Progress, Report
+from ml_backend.loop.dataset import Dataset, dataset_of, samples_of, training_due
+from ml_backend.loop.models import load_predictor
+from ml_backend.loop.promote import decide
+from ml_backend.loop.select import next_batch
+from ml_backend.recipe import Recipe
+from ml_backend.store.rows import Model, Project
+from ml_backend.store.weights import load_model, model_key, read_card, save_model
+
+if TYPE_CHECKING:
+    from ml_backend.learning.inference import Metrics
+    from ml_backend.learning.training import EpochRecord, Trained
+
+
+def train(context: Context, project_id: int, progress: Progress) -> Report:
+    """Train on all there is, then promote or reject; nothing to do if nothing changed.
+
+    A training that was killed carries on from its last epoch under the same version.
+    """
+    project = context.catalog.projects.get(project_id)
+    dataset = dataset_of(context, project_id)
+    current = context.catalog.models.current(project_id)
+    for model in context.catalog.models.all(project_id):
+        if model.fingerprint == dataset.fingerprint and model.status != "candidate":
+            text = f"nothing new since {model.version} was trained"
+            return Report(text, {}, _follow(context, project))
+    if not dataset.train:
+        if dataset.val:
+            text = "only validation images are labelled so far: nothing to train on yet"
+            return Report(text, {}, next_batch(context, project))
+        raise NothingToLearn(
+            f"project {project_id} has no usable masks: submit some annotations in Label Studio"
+        )
+    _abandon(context, project_id, dataset)
+    candidate = context.catalog.models.add(
+        project_id,
+        parent=current.version if current else None,
+        fingerprint=dataset.fingerprint,
+    )
+    progress(0, 1, f"{candidate.version}: learning from {len(dataset.train)} tiles")
+    card = _published(context, project_id, candidate)
+    if card is None:
+        try:
+            trained = _fit(context, project, dataset, candidate, current, progress)
+        except NothingToLearn as error:  # only empty tiles so far: others must be asked about
+            return Report(str(error), {}, next_batch(context, project))
+        card = _card(context, project, dataset, candidate, trained)
+        _publish(context, project_id, candidate, trained, card)
+    progress(1, 1, "asking the gate")
+    return _gate(context, project, dataset, candidate, card)
+
+
+def _published(context: Context, project_id: int, candidate: Model) -> dict[str, Any] | None:
+    """Give the card of a candidate that was killed between its training and the gate's word."""
+    try:
+        return read_card(context.blobs, model_key(project_id, candidate.version))
+    except NotFound:
+        return None
+
+
+def _abandon(context: Context, project_id: int, dataset: Dataset) -> None:
+    """Give up candidates whose training was cut off and whose data have changed since."""
+    for model in context.catalog.models.all(project_id):
+        if model.status == "candidate" and model.fingerprint != dataset.fingerprint:
+            reason = "its training was cut off, and the data changed before it could go on"
+            context.catalog.models.settle(
+                project_id, model.version, decision="rejected", numbers={"reason": reason}
+            )
+            _checkpoint(context, model).unlink(missing_ok=True)
+
+
+def _fit(
+    context: Context,
+    project: Project,
+    dataset: Dataset,
+    candidate: Model,
+    current: Model | None,
+    progress: Progress,
+) -> "Trained":
+    from ml_backend.learning.state import use_threads
+    from ml_backend.learning.training import train as fit
+
+    use_threads(context.settings.threads)
+
+    def on_epoch(record: "EpochRecord") -> None:
+        numbers = {
+            key: None if isinstance(value, float) and np.isnan(value) else value
+            for key, value in vars(record).items()
+        }
+        context.catalog.models.save_epoch(candidate.version, record.epoch, numbers)
+        progress(
+            record.epoch,
+            record.epochs,
+            f"{candidate.version}: epoch {record.epoch} of {record.epochs}, "
+            f"loss {record.train_loss:.3f}, validation IoU {record.val_iou:.3f}",
+        )
+
+    recipe = project.recipe
+    return fit(
+        samples_of(context, dataset.train, context.labels(project).names),
+        samples_of(context, dataset.val, context.labels(project).names),
+        recipe=recipe,
+        classes=len(context.labels(project).labels),
+        device=context.settings.device,
+        initial=_initial(context, project, current),
+        checkpoint=_checkpoint(context, candidate),
+        on_epoch=on_epoch,
+    )
+
+
+def _checkpoint(context: Context, candidate: Model) -> Path:
+    return context.settings.home.absolute() / "runs" / f"{candidate.version}.safetensors"
+
+
+def _initial(context: Context, project: Project, current: Model | None) -> dict[str, Any] | None:
+    """Weights to start from: the current model's, when the recipe wants it and they fit."""
+    if current is None or not project.recipe.training.warm_start:
+        return None
+    labels = list(context.labels(project).names)
+    network = project.recipe.network.model_dump(mode="json")
+    if current.card.get("labels") != labels or current.card.get("network") != network:
+        return None
+    from ml_backend.learning.state import to_tensors
+
+    arrays, _ = load_model(context.blobs, model_key(project.id, current.version))
+    return to_tensors(arrays)
+
+
+def _publish(
+    context: Context, project_id: int, candidate: Model, trained: "Trained", card: dict[str, Any]
+) -> None:
+    from ml_backend.learning.state import to_arrays
+
+    key = model_key(project_id, candidate.version)
+    save_model(context.blobs, key, to_arrays(trained.state), card)
+
+
+def _card(
+    context: Context, project: Project, dataset: Dataset, candidate: Model, trained: "Trained"
+) -> dict[str, Any]:
+    recipe: Recipe = project.recipe
+    return {
+        "version": candidate.version,
+        "project": project.id,
+        "parent": candidate.parent,
+        "labels": list(context.labels(project).names),
+        "network": recipe.network.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
+        "fingerprint": dataset.fingerprint,
+        "train_tiles": len(dataset.train),
+        "val_tiles": len(dataset.val),
+        "labelled": dataset.annotated,
+        "masks": list(dataset.masks),
+        "seed": recipe.training.seed,
+        "best_epoch": trained.best_epoch,
+        "package": __version__,
+    }
+
+
+def _gate(
+    context: Context,
+    project: Project,
+    dataset: Dataset,
+    candidate: Model,
+    card: dict[str, Any],
+) -> Report:
+    """Judge candidate and current model on the same validation tiles, and carry it out."""
+    current = context.catalog.models.current(project.id)  # people may have chosen another
+    numbers: dict[str, Any] = {"val_tiles": len(dataset.val), "candidate": None, "current": None}
+    if dataset.val:
+        numbers["candidate"] = measure(context, project, candidate.version, dataset)
+        if current and current.card.get("labels") == card["labels"]:
+            numbers["current"] = measure(context, project, current.version, dataset)
+    decision = decide(numbers, project.recipe.validation.tolerance)
+    numbers["reason"] = decision.reason
+    card["metrics"] = numbers["candidate"]
+    context.catalog.models.settle(
+        project.id, candidate.version, decision=decision.name, numbers=numbers, card=card
+    )
+    _checkpoint(context, candidate).unlink(missing_ok=True)  # it is of no more use
+    return Report(
+        f"{candidate.version} {decision.name}: {decision.reason}",
+        {"version": candidate.version, "decision": decision.name, **numbers},
+        _follow(context, project),
+    )
+
+
+def _follow(context: Context, project: Project) -> tuple[str, ...]:
+    """What a training calls for, read from the catalog: it may have been killed before it said."""
+    follow = ["predict"]
+    if training_due(context, project.id):
+        follow.append("train")
+    return (*follow, *next_batch(context, project))
+
+
+def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
+    """IoU, Dice (means over labels), accuracy and IoU by label of a version on `dataset.val`.
+
+    Pooled over all pixels; None where there was nothing to count.
+    """
+    from ml_backend.learning.inference import evaluate
+
+    predictor = load_predictor(context, project, version)
+    names = context.labels(project).names
+    samples = samples_of(context, dataset.val, names)
+    metrics: Metrics = evaluate(predictor, samples, len(names))
+    by_class = {
+        name: None if np.isnan(value) else float(value)
+        for name, value in zip(names, metrics.iou_by_class, strict=True)
+    }
+    return {
+        "iou": _finite(metrics.mean_iou),
+        "dice": _finite(metrics.mean_dice),
+        "accuracy": _finite(metrics.accuracy),
+        "iou_by_class": by_class,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

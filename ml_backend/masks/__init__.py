@@ -1,0 +1,1 @@
+"""Pixels and how they are written down (numpy only)."""

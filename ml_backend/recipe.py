@@ -1,0 +1,205 @@
+"""The project: `configs/*.yaml` → one frozen `Recipe`.
+
+Every key has a default, so a recipe file says only what differs. Unknown keys and
+impossible combinations are refused with the key's path.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ml_backend.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Network(_Section):
+    """Which network, by the names of segmentation-models-pytorch."""
+
+    architecture: str = Field("Unet", description="Decoder, such as Unet, FPN, DeepLabV3Plus.")
+    encoder: str = Field("resnet18", description="Encoder, such as resnet34, efficientnet-b0.")
+    encoder_weights: str | None = Field(
+        None, description="Name of pretrained encoder weights such as imagenet; null for none."
+    )
+    depth: int = Field(
+        4, ge=3, le=5, description="Stages of a U-Net's encoder; each halves the resolution."
+    )
+    decoder_width: int = Field(
+        16,
+        ge=4,
+        description="Channels of a U-Net's last decoder stage; each deeper one has twice as many.",
+    )
+    fold: Literal[1, 2] = Field(
+        2,
+        description="Fold squares of this side, px, into channels: the network works at that "
+        "fraction of the resolution and still answers for every pixel.",
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head.")
+
+
+class Training(_Section):
+    """How a candidate is trained."""
+
+    steps: int = Field(300, ge=1, description="Optimizer steps of one training.")
+    epochs: int = Field(
+        6, ge=1, description="Into how many epochs the steps are divided; each is validated."
+    )
+    batch_size: int = Field(8, ge=1, description="Patches a step.")
+    patch: int = Field(192, ge=32, multiple_of=32, description="Side of a training patch, px.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
+    loss: str = Field("dice_bce", description="Name of the loss.")
+    augmentation: str = Field("basic", description="Name of the augmentation recipe.")
+    foreground_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the patches centred on a labelled pixel, each label equally often.",
+    )
+    average: float = Field(
+        0.98, ge=0, lt=1, description="Decay of the moving average of the weights; 0 for none."
+    )
+    warm_start: bool = Field(
+        True, description="Start from the current model's weights when they fit."
+    )
+    seed: int = Field(0, description="Seed of weights, patches and augmentation.")
+
+
+class Validation(_Section):
+    """The frozen split and the gate."""
+
+    share: float = Field(
+        0.25, gt=0, lt=1, description="Share of the source images frozen for validation."
+    )
+    tolerance: float = Field(
+        0.0, ge=0, lt=1, description="How much lower the mean IoU of a promoted model may be."
+    )
+
+
+class Prediction(_Section):
+    """How an image becomes a mask."""
+
+    window: int = Field(256, ge=32, multiple_of=32, description="Side of an inference window, px.")
+    overlap: int = Field(64, ge=0, description="Overlap of neighbouring windows, px.")
+    batch_size: int = Field(8, ge=1, description="Windows a forward pass.")
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> "Prediction":
+        if self.overlap >= self.window:
+            raise ValueError(f"overlap {self.overlap} must be smaller than window {self.window}")
+        return self
+
+
+class Scoring(_Section):
+    """How uncertain the model is about an image."""
+
+    passes: Literal["tta", "single"] = Field(
+        "tta", description="Where stochastic passes come from: tta, or one plain pass."
+    )
+    views: int = Field(4, ge=2, le=8, description="How many test-time views of an image.")
+    score: str = Field("entropy", description="Name of the uncertainty score.")
+    reduction: str = Field("mean", description="Pixels → one number: mean, foreground or top.")
+
+
+class Selection(_Section):
+    """What is asked next."""
+
+    strategy: str = Field("stochastic_batch", description="Name of the strategy.")
+    batch: int = Field(20, ge=1, description="Tiles a round.")
+    variant: Literal["partition", "resample"] = Field(
+        "resample", description="How stochastic_batch draws its candidate batches."
+    )
+    draws: int = Field(50, ge=1, description="Candidate batches of the resample variant.")
+    audit_share: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="Share of a round drawn uniformly from the validation images.",
+    )
+    seed: int = Field(0, description="Seed of every draw; the round's number is mixed in.")
+
+
+class Pool(_Section):
+    """How images become tasks."""
+
+    tile: int | None = Field(
+        None, ge=32, description="Cut images into tiles of this side, px; null keeps them whole."
+    )
+    reference: str | None = Field(
+        None,
+        description="Address under which Label Studio reads the pool's folder by itself, such as "
+        "/data/local-files/?d=scans or s3://bucket/scans; null uploads each chosen image.",
+    )
+
+
+class Loop(_Section):
+    """What happens without being asked."""
+
+    retrain_every: int | None = Field(
+        None,
+        ge=1,
+        description="Retrain after this many new annotations; null waits for a whole batch.",
+    )
+    auto_select: bool = Field(
+        True, description="Push the next batch when a training ended and few tasks are left open."
+    )
+    annotators: Literal["latest"] = Field(
+        "latest", description="Whose annotation counts where a task has several."
+    )
+    poll_minutes: int = Field(
+        5, ge=1, description="How often the schedule pulls what lost events left behind."
+    )
+
+
+class Recipe(_Section):
+    """Everything a project decides."""
+
+    network: Network = Network()
+    training: Training = Training()
+    validation: Validation = Validation()
+    prediction: Prediction = Prediction()
+    scoring: Scoring = Scoring()
+    selection: Selection = Selection()
+    pool: Pool = Pool()
+    loop: Loop = Loop()
+
+    def changed(self, changes: Mapping[str, object]) -> "Recipe":
+        """Replace keys by their path (`"pool.tile"`); None leaves a key as it is."""
+        data = self.model_dump()
+        for path, value in changes.items():
+            section, key = path.split(".")
+            if value is not None:
+                data[section][key] = value
+        return parse_recipe(data)
+
+
+def parse_recipe(data: object, where: str = "recipe") -> Recipe:
+    """Check `data` (nested mappings). Raises `ConfigError` with the path of each bad key."""
+    try:
+        return Recipe.model_validate(data if data is not None else {})
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'the whole'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise ConfigError(f"{where}: {faults}") from None
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a YAML file. Raises `ConfigError` with the file's name and the place in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"recipe {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"recipe {path} is not UTF-8 text: {error}") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {path} is not YAML: {error}") from None
+    return parse_recipe(data, where=f"recipe {path}")

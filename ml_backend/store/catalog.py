@@ -1,0 +1,108 @@
+"""The catalog: the truth about every project, in five groups of one table family each."""
+
+from dataclasses import replace
+
+from sqlalchemy import Row, select
+
+from ml_backend.errors import NotFound
+from ml_backend.recipe import Recipe, parse_recipe
+from ml_backend.store.database import Database, upsert, utc_now
+from ml_backend.store.model_tables import Models
+from ml_backend.store.pool_tables import PoolTables
+from ml_backend.store.round_tables import Rounds
+from ml_backend.store.rows import Project
+from ml_backend.store.schema import projects
+from ml_backend.store.work_tables import Work
+
+
+class Catalog:
+    """`catalog.projects`, `.pool`, `.work`, `.models` and `.rounds` over one database."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self.projects = Projects(self.database)
+        self.pool = PoolTables(self.database)
+        self.work = Work(self.database)
+        self.models = Models(self.database)
+        self.rounds = Rounds(self.database)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()
+
+
+class Projects:
+    """Label Studio's projects that we know."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, project_id: int) -> Project | None:
+        """The project, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(select(projects).where(projects.c.id == project_id)).first()
+        return _project(row) if row else None
+
+    def get(self, project_id: int) -> Project:
+        """The project. Raises `NotFound` with the way to connect it."""
+        project = self.find(project_id)
+        if project is None:
+            raise NotFound(
+                f"project {project_id} is not known here: "
+                f"connect it with `brushloop connect --project {project_id}`"
+            )
+        return project
+
+    def all(self) -> list[Project]:
+        """Every project, by id."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(projects).order_by(projects.c.id)).all()
+        return [_project(row) for row in rows]
+
+    def save(
+        self,
+        project_id: int,
+        *,
+        title: str | None = None,
+        label_config: str | None = None,
+        recipe: Recipe | None = None,
+    ) -> Project:
+        """Add the project or change what is given of it; the rest stays as it was."""
+        found = self.find(project_id)
+        base = found or Project(project_id, f"Project {project_id}", "", Recipe())
+        project = replace(
+            base,
+            title=base.title if title is None else title,
+            label_config=base.label_config if label_config is None else label_config,
+            recipe=base.recipe if recipe is None else recipe,
+        )
+        if project == found:
+            return project
+        row = {
+            "id": project.id,
+            "title": project.title,
+            "label_config": project.label_config,
+            "recipe": project.recipe.model_dump(mode="json", exclude_defaults=True),
+        }
+        if found is None:
+            row["created_at"] = utc_now()
+        with self._database.write() as connection:
+            if found is None:
+                upsert(connection, projects, [row])
+            else:
+                connection.execute(projects.update().where(projects.c.id == project_id), row)
+        return project
+
+    def set_cursor(self, project_id: int, cursor: str | None) -> None:
+        """Remember that everything up to `cursor` (Label Studio's clock) has been pulled.
+
+        None forgets it: the next pull takes everything.
+        """
+        with self._database.write() as connection:
+            statement = projects.update().where(projects.c.id == project_id)
+            connection.execute(statement.values(cursor=cursor))
+
+
+def _project(row: Row[tuple[object, ...]]) -> Project:
+    recipe = parse_recipe(row.recipe, where=f"the recipe of project {row.id}")
+    return Project(row.id, row.title, row.label_config, recipe, row.cursor)

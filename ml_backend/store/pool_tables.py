@@ -1,0 +1,157 @@
+"""Images and tiles: what there is to ask about."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Row, Select, exists, func, insert, select, update
+
+from ml_backend.errors import NotFound
+from ml_backend.store.database import Database
+from ml_backend.store.rows import Image, Labelled, Tile
+from ml_backend.store.schema import images, round_tiles, tasks, tiles
+
+Box = tuple[int, int, int, int]  # x, y, width, height
+
+
+class PoolTables:
+    """The images of a project and the tiles cut from them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_image(self, project_id: int, image: Image, boxes: Sequence[Box]) -> Image:
+        """Add an image and its tiles in one transaction; returns it with its id.
+
+        An image whose name is there keeps its id and its split: only its place, status and
+        mask are brought up to date, and tiles that are missing are added.
+        """
+        with self._database.write() as connection:
+            known = connection.execute(
+                select(images).where(images.c.project_id == project_id, images.c.name == image.name)
+            ).first()
+            values = {key: getattr(image, key) for key in _IMAGE_COLUMNS}
+            if known is None:
+                statement = insert(images).values(project_id=project_id, **values)
+                image_id = int(connection.execute(statement).inserted_primary_key[0])  # type: ignore[index]
+                present: set[Box] = set()
+            else:
+                image_id = known.id
+                values["split"] = known.split
+                connection.execute(update(images).where(images.c.id == image_id).values(values))
+                found = connection.execute(select(tiles).where(tiles.c.image_id == image_id))
+                present = {(row.x, row.y, row.width, row.height) for row in found}
+            fresh = [
+                {"project_id": project_id, "image_id": image_id}
+                | dict(zip(("x", "y", "width", "height"), box, strict=True))
+                for box in boxes
+                if box not in present
+            ]
+            if fresh:
+                connection.execute(insert(tiles), fresh)
+            row = connection.execute(select(images).where(images.c.id == image_id)).one()
+        return _image(row)
+
+    def images(self, project_id: int) -> list[Image]:
+        """Every image of the project, by id, quarantined ones included."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(images).where(images.c.project_id == project_id).order_by(images.c.id)
+            ).all()
+        return [_image(row) for row in rows]
+
+    def find_image(self, project_id: int, name: str) -> Image | None:
+        """The image of this name, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(images).where(images.c.project_id == project_id, images.c.name == name)
+            ).first()
+        return _image(row) if row else None
+
+    def find_content(self, project_id: int, sha256: str) -> Image | None:
+        """The oldest readable image with this content, whatever its name, or None."""
+        query = select(images).where(
+            images.c.project_id == project_id, images.c.sha256 == sha256, images.c.width > 0
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query.order_by(images.c.id)).first()
+        return _image(row) if row else None
+
+    def count(self, project_id: int, role: str) -> int:
+        """Count the images of a role, quarantined ones included."""
+        query = select(func.count()).where(images.c.project_id == project_id, images.c.role == role)
+        with self._database.read() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def tiles_of(self, image_id: int) -> list[Tile]:
+        """Every tile of one image, by id."""
+        return self._tiles(_TILE.where(tiles.c.image_id == image_id))
+
+    def quarantine(self, image_id: int, reason: str) -> None:
+        """Set an image aside; it is neither asked about nor learned from."""
+        with self._database.write() as connection:
+            statement = update(images).where(images.c.id == image_id)
+            connection.execute(statement.values(status="quarantined", reason=reason))
+
+    def tiles(self, project_id: int) -> list[Tile]:
+        """Every tile of a ready pool image, by id."""
+        return self._tiles(_READY.where(tiles.c.project_id == project_id))
+
+    def tile(self, tile_id: int) -> Tile:
+        """One tile. Raises `NotFound`."""
+        found = self._tiles(_TILE.where(tiles.c.id == tile_id))
+        if not found:
+            raise NotFound(f"tile {tile_id} is not in the catalog")
+        return found[0]
+
+    def by_ids(self, tile_ids: Iterable[int]) -> dict[int, Tile]:
+        """Tiles by id; ids that are not there are left out."""
+        wanted = sorted(set(tile_ids))
+        found: dict[int, Tile] = {}
+        for start in range(0, len(wanted), 500):  # SQLite bounds the number of parameters
+            part = wanted[start : start + 500]
+            found |= {tile.id: tile for tile in self._tiles(_TILE.where(tiles.c.id.in_(part)))}
+        return found
+
+    def unasked(self, project_id: int) -> list[Tile]:
+        """Tiles that no round chose and no task shows: what may still be chosen, by id."""
+        in_round = exists().where(round_tiles.c.tile_id == tiles.c.id)
+        in_task = exists().where(tasks.c.tile_id == tiles.c.id)
+        return self._tiles(_READY.where(tiles.c.project_id == project_id, ~in_round, ~in_task))
+
+    def sources(self, project_id: int) -> list[Labelled]:
+        """Images that came with their masks, as labelled tiles."""
+        query = _TILE.where(
+            tiles.c.project_id == project_id,
+            images.c.role == "source",
+            images.c.status == "ready",
+        )
+        return [
+            Labelled(tile, tile.image.mask)
+            for tile in self._tiles(query)
+            if tile.image.mask and tile.whole  # parts were cut before the mask came
+        ]
+
+    def _tiles(self, query: Select[tuple[object, ...]]) -> list[Tile]:
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(tiles.c.id)).all()
+        by_image: dict[int, Image] = {}
+        found = []
+        for row in rows:
+            if row.image_id not in by_image:
+                by_image[row.image_id] = _image(row, key="image_id", prefix="image_")
+            image = by_image[row.image_id]
+            found.append(Tile(row.id, image, row.x, row.y, row.width, row.height))
+        return found
+
+
+_IMAGE_COLUMNS = (
+    "name", "uri", "sha256", "width", "height", "role", "split", "status", "reason", "mask",
+)  # fmt: skip
+_TILE: Select[tuple[object, ...]] = select(
+    tiles, *(images.c[name].label(f"image_{name}") for name in _IMAGE_COLUMNS)
+).join(images, images.c.id == tiles.c.image_id)
+_READY = _TILE.where(images.c.role == "pool", images.c.status == "ready")
+
+
+def _image(row: Row[tuple[object, ...]], key: str = "id", prefix: str = "") -> Image:
+    values = {name: getattr(row, prefix + name) for name in _IMAGE_COLUMNS}
+    return Image(**values, id=getattr(row, key))

@@ -1,0 +1,178 @@
+"""The catalog's rows as frozen dataclasses; the columns are explained in `schema.py`."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ml_backend.recipe import Recipe
+
+Numbers = dict[str, Any]
+ModelStatus = Literal["candidate", "current", "archived", "rejected"]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Label Studio project and what it decided."""
+
+    id: int
+    title: str
+    label_config: str
+    recipe: Recipe
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """A source image; `split` is decided once."""
+
+    name: str
+    uri: str
+    sha256: str
+    width: int
+    height: int
+    role: Literal["pool", "source"] = "pool"
+    split: Literal["train", "val"] = "train"
+    status: Literal["ready", "quarantined"] = "ready"
+    reason: str | None = None
+    mask: str | None = None
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of an image (or the whole) that is asked about as one task."""
+
+    id: int
+    image: Image
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether the tile is the whole image."""
+        return (self.width, self.height) == (self.image.width, self.image.height)
+
+    @property
+    def title(self) -> str:
+        """A name for logs, tasks and contact sheets."""
+        if self.whole:
+            return self.image.name
+        return f"{self.image.name} [{self.x},{self.y} {self.width}x{self.height}]"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A Label Studio task."""
+
+    id: int
+    tile_id: int | None
+    uri: str
+    round_id: int | None = None
+    updated_at: str | None = None
+    deleted: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One person's answer to one task."""
+
+    id: int
+    task_id: int
+    mask: str | None
+    usable: bool
+    created_at: str
+    updated_at: str
+    reason: str | None = None
+    cancelled: bool = False
+    ground_truth: bool = False
+    author: int | None = None
+    lead_time: float | None = None
+    parent_prediction: int | None = None
+    shown_model: str | None = None
+    shown_dice: float | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A tile with the key of the mask that counts for it."""
+
+    tile: Tile
+    mask: str
+    annotation_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version and its card."""
+
+    version: str
+    number: int
+    status: ModelStatus
+    fingerprint: str
+    card: Numbers = field(default_factory=dict)
+    parent: str | None = None
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One decision of the gate, with its numbers."""
+
+    candidate: str
+    current: str | None
+    decision: str
+    numbers: Numbers
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A tile in a round."""
+
+    tile_id: int
+    score: float | None
+    why: Literal["strategy", "audit"]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What was chosen, why, and whether Label Studio has it."""
+
+    number: int
+    strategy: str
+    seed: int
+    model: str | None
+    settings: Numbers
+    pool_size: int
+    pool_mean: float | None
+    batch_mean: float | None
+    state: Literal["chosen", "pushed"]
+    chosen: tuple[Chosen, ...]
+    id: int = 0
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a step."""
+
+    id: int
+    step: str
+    state: str
+    seconds: float | None
+    report: Numbers
+    started_at: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model said about a tile, ready for Label Studio."""
+
+    tile_id: int
+    model: str
+    score: float
+    result: bytes
+    shown: bool = False

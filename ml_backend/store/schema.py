@@ -1,0 +1,206 @@
+"""The catalog's tables. `SCHEMA_VERSION` moves when a table changes.
+
+Ids of projects, tasks and annotations are Label Studio's own; a catalog belongs to one
+Label Studio. Times are ISO-8601 in UTC, as Label Studio writes them, so that text order
+is time order.
+"""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+
+def _project() -> Column[int]:
+    return Column("project_id", ForeignKey("projects.id"), nullable=False, index=True)
+
+
+meta = Table("meta", metadata, Column("version", Integer, nullable=False))
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("title", Text, nullable=False),
+    Column("label_config", Text, nullable=False),
+    Column("recipe", JSON, nullable=False),
+    # everything up to here has been pulled; Label Studio's clock, not ours
+    Column("cursor", String(40)),
+    Column("created_at", String(40), nullable=False),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _project(),
+    Column("name", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("role", String(8), nullable=False),  # pool: asked about; source: came with its mask
+    Column("split", String(8), nullable=False),  # train or val, decided once
+    Column("status", String(12), nullable=False),  # ready or quarantined
+    Column("reason", Text),
+    Column("mask", Text),  # key of a source image's mask
+    UniqueConstraint("project_id", "name"),
+)
+
+tiles = Table(
+    "tiles",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _project(),
+    Column("image_id", ForeignKey("images.id"), nullable=False),
+    Column("x", Integer, nullable=False),
+    Column("y", Integer, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    UniqueConstraint("image_id", "x", "y", "width", "height"),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _project(),
+    Column("number", Integer, nullable=False),
+    Column("strategy", String(40), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("model", String(80)),  # None: chosen before there was a model
+    Column("settings", JSON, nullable=False),
+    Column("pool_size", Integer, nullable=False),
+    Column("pool_mean", Float),
+    Column("batch_mean", Float),
+    Column("state", String(8), nullable=False),  # chosen, then pushed
+    Column("created_at", String(40), nullable=False),
+    UniqueConstraint("project_id", "number"),
+)
+
+round_tiles = Table(
+    "round_tiles",
+    metadata,
+    Column("round_id", ForeignKey("rounds.id"), primary_key=True),
+    Column("tile_id", ForeignKey("tiles.id"), primary_key=True),
+    Column("rank", Integer, nullable=False),
+    Column("score", Float),
+    Column("why", String(8), nullable=False),  # strategy or audit
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _project(),
+    Column("tile_id", ForeignKey("tiles.id")),  # None: its image cannot be used, see reason
+    Column("round_id", ForeignKey("rounds.id")),
+    Column("uri", Text, nullable=False),
+    Column("updated_at", String(40)),
+    Column("deleted", Boolean, nullable=False, default=False),
+    Column("reason", Text),
+)
+
+annotations = Table(
+    "annotations",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    _project(),
+    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
+    Column("mask", Text),  # None: cancelled or unusable
+    Column("usable", Boolean, nullable=False),
+    Column("reason", Text),
+    Column("cancelled", Boolean, nullable=False),
+    Column("ground_truth", Boolean, nullable=False),
+    Column("author", Integer),
+    Column("lead_time", Float),
+    Column("parent_prediction", Integer),
+    Column("shown_model", String(80)),  # the version of the prediction that the person saw
+    Column("shown_dice", Float),  # Dice of that prediction to the submission
+    Column("created_at", String(40), nullable=False),
+    Column("updated_at", String(40), nullable=False),
+    Column("deleted", Boolean, nullable=False, default=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("version", String(80), primary_key=True),
+    _project(),
+    Column("number", Integer, nullable=False),
+    Column("status", String(12), nullable=False),  # candidate, current, archived, rejected
+    Column("parent", String(80)),
+    Column("fingerprint", String(64), nullable=False),  # of the data it learned from
+    Column("card", JSON, nullable=False),
+    Column("created_at", String(40), nullable=False),
+    UniqueConstraint("project_id", "number"),
+)
+
+gates = Table(
+    "gates",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _project(),
+    Column("candidate", String(80), nullable=False),
+    Column("current", String(80)),
+    Column("decision", String(12), nullable=False),  # promoted, rejected, rollback, by hand
+    Column("numbers", JSON, nullable=False),
+    Column("created_at", String(40), nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _project(),
+    Column("step", String(12), nullable=False),
+    Column("state", String(8), nullable=False),  # running, done, failed
+    Column("seconds", Float),
+    Column("report", JSON, nullable=False),
+    Column("started_at", String(40), nullable=False),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("model", String(80), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("numbers", JSON, nullable=False),
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("tile_id", ForeignKey("tiles.id"), primary_key=True),
+    Column("model", String(80), primary_key=True),
+    Column("passes", String(12), primary_key=True),
+    Column("numbers", JSON, nullable=False),  # "entropy:mean" → float, …
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("tile_id", ForeignKey("tiles.id"), primary_key=True),
+    Column("model", String(80), primary_key=True),
+    Column("score", Float, nullable=False),  # confidence, 0..1
+    Column("result", LargeBinary, nullable=False),  # zlib of the JSON list of regions
+    Column("shown", Boolean, nullable=False),  # whether Label Studio has it as a prediction
+)
+
+Index("tasks_open", tasks.c.project_id, tasks.c.deleted)
+Index("annotations_project", annotations.c.project_id, annotations.c.deleted)

@@ -1,0 +1,118 @@
+"""Tasks and annotations: what people were asked and what they answered."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Row, exists, select, update
+
+from ml_backend.store.database import Database, upsert
+from ml_backend.store.pool_tables import PoolTables
+from ml_backend.store.rows import Annotation, Labelled, Task
+from ml_backend.store.schema import annotations, tasks
+
+
+class Work:
+    """Label Studio's tasks and annotations as we last saw them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pool = PoolTables(database)
+
+    def save_tasks(self, project_id: int, rows: Sequence[Task]) -> None:
+        """Add tasks or bring them up to date."""
+        with self._database.write() as connection:
+            upsert(connection, tasks, [{"project_id": project_id} | asdict(row) for row in rows])
+
+    def tasks(self, project_id: int, *, open_only: bool = False) -> list[Task]:
+        """Tasks that still exist, by id; `open_only`: those nobody has answered or skipped."""
+        query = select(tasks).where(tasks.c.project_id == project_id, ~tasks.c.deleted)
+        if open_only:
+            answered = exists().where(annotations.c.task_id == tasks.c.id, ~annotations.c.deleted)
+            query = query.where(~answered)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(tasks.c.id)).all()
+        return [_task(row) for row in rows]
+
+    def task(self, task_id: int) -> Task | None:
+        """One task, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(select(tasks).where(tasks.c.id == task_id)).first()
+        return _task(row) if row else None
+
+    def save_annotations(
+        self, project_id: int, task_id: int, rows: Sequence[Annotation]
+    ) -> tuple[int, int]:
+        """Make `rows` the annotations of a task; those missing are marked deleted.
+
+        Returns how many are new and how many changed or went away.
+        """
+        before = {row.id: row for row in self.annotations(project_id, task_id=task_id)}
+        now = {row.id: row for row in rows}
+        gone = [row.id for row in before.values() if row.id not in now and not row.deleted]
+        changed = [row for row in rows if before.get(row.id) != row]
+        with self._database.write() as connection:
+            upsert(
+                connection,
+                annotations,
+                [{"project_id": project_id} | asdict(row) for row in changed],
+            )
+            if gone:
+                statement = update(annotations).where(annotations.c.id.in_(gone))
+                connection.execute(statement.values(deleted=True))
+        fresh = sum(row.id not in before for row in changed)
+        return fresh, len(changed) - fresh + len(gone)
+
+    def mark_deleted(self, task_ids: Iterable[int]) -> int:
+        """Tasks that Label Studio no longer has; their annotations go with them."""
+        wanted = sorted(task_ids)
+        with self._database.write() as connection:
+            for start in range(0, len(wanted), 500):
+                part = wanted[start : start + 500]
+                connection.execute(update(tasks).where(tasks.c.id.in_(part)).values(deleted=True))
+                connection.execute(
+                    update(annotations).where(annotations.c.task_id.in_(part)).values(deleted=True)
+                )
+        return len(wanted)
+
+    def annotations(self, project_id: int, *, task_id: int | None = None) -> list[Annotation]:
+        """Annotations by id, deleted ones included."""
+        query = select(annotations).where(annotations.c.project_id == project_id)
+        if task_id is not None:
+            query = query.where(annotations.c.task_id == task_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(annotations.c.id)).all()
+        return [_annotation(row) for row in rows]
+
+    def labelled(self, project_id: int) -> list[Labelled]:
+        """One mask for each tile that people finished: the latest usable annotation."""
+        query = (
+            select(annotations.c.id, annotations.c.mask, tasks.c.tile_id)
+            .join(tasks, tasks.c.id == annotations.c.task_id)
+            .where(
+                annotations.c.project_id == project_id,
+                annotations.c.usable,
+                ~annotations.c.cancelled,
+                ~annotations.c.deleted,
+                ~tasks.c.deleted,
+                tasks.c.tile_id.is_not(None),
+            )
+            .order_by(annotations.c.updated_at, annotations.c.id)
+        )
+        with self._database.read() as connection:
+            latest = {row.tile_id: row for row in connection.execute(query)}
+        tiles = self._pool.by_ids(latest)
+        return [
+            Labelled(tiles[tile_id], row.mask, row.id)
+            for tile_id, row in sorted(latest.items())
+            if tiles[tile_id].image.status == "ready"
+        ]
+
+
+def _task(row: Row[tuple[object, ...]]) -> Task:
+    return Task(row.id, row.tile_id, row.uri, row.round_id, row.updated_at, row.deleted, row.reason)
+
+
+def _annotation(row: Row[tuple[object, ...]]) -> Annotation:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented access
+    values.pop("project_id")
+    return Annotation(**values)

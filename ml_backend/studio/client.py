@@ -1,0 +1,180 @@
+"""`Studio`: everything Brushloop asks of Label Studio, one method a question.
+
+Every method raises `StudioUnreachable` (worth trying again) or `StudioRefused` (not), with
+the method, the address and what Label Studio said; no token ever stands in a message.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import httpx
+
+from ml_backend.studio import files, tasks, wiring
+from ml_backend.studio.models import BackendInfo, ProjectInfo, TaskInfo, User, WebhookInfo
+from ml_backend.studio.tokens import TokenKind
+from ml_backend.studio.transport import Transport
+
+_PROJECT_PAGE = 100
+
+
+class Studio:
+    """The Label Studio at `url`, as the user whose token `api_key` is, personal or legacy."""
+
+    def __init__(
+        self, url: str, api_key: str, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._http = Transport(url, api_key, transport)
+
+    def __repr__(self) -> str:
+        return f"Studio({self.url!r}, {self.token_kind} token)"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the open connections."""
+        self._http.close()
+
+    @property
+    def url(self) -> str:
+        """The address of Label Studio, without a trailing slash."""
+        return self._http.url
+
+    @property
+    def token_kind(self) -> TokenKind:
+        """`personal` for a personal access token, else `legacy`."""
+        return self._http.auth.kind
+
+    def version(self) -> str:
+        """Label Studio's version, such as 1.23.2."""
+        return str(self._http.json("GET", "/api/version").get("release", ""))
+
+    def whoami(self) -> User:
+        """The token's user."""
+        raw = self._http.json("GET", "/api/current-user/whoami")
+        return User(id=raw["id"], email=raw["email"])
+
+    def get_project(self, project_id: int) -> ProjectInfo:
+        """One project."""
+        return ProjectInfo.parse(self._http.json("GET", f"/api/projects/{project_id}"))
+
+    def create_project(self, title: str, label_config: str) -> ProjectInfo:
+        """A new project. Label Studio wants titles of 3 to 50 characters."""
+        body = {"title": title, "label_config": label_config}
+        return ProjectInfo.parse(self._http.json("POST", "/api/projects", body=body))
+
+    def find_project(self, title: str) -> ProjectInfo | None:
+        """The oldest project with exactly this title, if there is one."""
+        found: list[ProjectInfo] = []
+        number = 1
+        while True:
+            params: dict[str, str | int] = {
+                "title": title,
+                "page": number,
+                "page_size": _PROJECT_PAGE,
+            }
+            answer = self._http.json("GET", "/api/projects", params=params)
+            found += [ProjectInfo.parse(raw) for raw in answer["results"] if raw["title"] == title]
+            if not answer.get("next"):
+                return min(found, key=lambda project: project.id, default=None)
+            number += 1
+
+    def set_model_version(
+        self, project_id: int, version: str, *, sampling: str | None = None
+    ) -> None:
+        """Show the predictions of `version`, which must have some or be a backend's title.
+
+        `sampling="Uncertainty sampling"` serves the tasks with the lowest score first.
+        """
+        body = {"model_version": version} | ({"sampling": sampling} if sampling else {})
+        self._http.json("PATCH", f"/api/projects/{project_id}", body=body)
+
+    def upload_images(self, project_id: int, images: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Store images (name, file content) → their addresses `/data/upload/…`, in order."""
+        return files.upload(self._http, project_id, images)
+
+    def download(self, url: str, *, limit: int, project_id: int | None = None) -> bytes:
+        """The file behind a task's image address, whole, at most `limit` bytes.
+
+        Cloud addresses need the `project_id` whose storages resolve them. Raises
+        `ImageUnreadable` too: missing, too large, or broken off.
+        """
+        return files.download(self._http, url, limit=limit, project_id=project_id)
+
+    def import_tasks(self, project_id: int, new: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Make tasks `{data, predictions?, meta?}` → their ids, in order."""
+        return tasks.import_tasks(self._http, project_id, new)
+
+    def changed_tasks(
+        self,
+        project_id: int,
+        since: str | None = None,
+        page: int = 100,
+        *,
+        predictions: bool = False,
+    ) -> Iterator[TaskInfo]:
+        """Tasks changed later than `since` (ISO 8601), earliest change first.
+
+        The `updated_at` of the last one taken is the next `since`. Annotations are complete;
+        predictions come only when asked for, for they are most of the load.
+        """
+        return tasks.changed_tasks(self._http, project_id, since, page, predictions=predictions)
+
+    def tasks_of_round(self, project_id: int, number: int) -> Iterator[TaskInfo]:
+        """Tasks whose data say `round: number`, without annotations and predictions."""
+        return tasks.tasks_of_round(self._http, project_id, number)
+
+    def task_ids(self, project_id: int) -> set[int]:
+        """The ids of all tasks that exist."""
+        return tasks.task_ids(self._http, project_id)
+
+    def get_task(self, task_id: int) -> TaskInfo:
+        """One task with its annotations and predictions."""
+        return tasks.get_task(self._http, task_id)
+
+    def post_predictions(self, project_id: int, predictions: Sequence[Mapping[str, Any]]) -> None:
+        """Add predictions `{task, result, score, model_version}`, by the cheaper way.
+
+        Posting few moves the tasks' `updated_at`; see `tasks.post_predictions`.
+        """
+        if predictions:
+            count = self.get_project(project_id).task_count
+            tasks.post_predictions(self._http, project_id, predictions, count)
+
+    def create_annotation(
+        self,
+        task_id: int,
+        result: Sequence[Mapping[str, Any]],
+        *,
+        parent_prediction: int | None = None,
+        lead_time: float | None = None,
+    ) -> int:
+        """Submit an annotation as the token's user → its id."""
+        return tasks.create_annotation(
+            self._http, task_id, result, parent_prediction=parent_prediction, lead_time=lead_time
+        )
+
+    def backends(self, project_id: int) -> list[BackendInfo]:
+        """The project's ML backends, after Label Studio has asked each for its health."""
+        return wiring.backends(self._http, project_id)
+
+    def connect_backend(
+        self, project_id: int, url: str, title: str, user: str, password: str
+    ) -> int:
+        """Register our backend with basic authentication → its id. May be repeated."""
+        return wiring.connect_backend(
+            self._http, project_id, url=url, title=title, user=user, password=password
+        )
+
+    def webhooks(self, project_id: int) -> list[WebhookInfo]:
+        """The project's webhooks."""
+        return wiring.webhooks(self._http, project_id)
+
+    def connect_webhook(self, project_id: int, url: str, header_name: str, secret: str) -> int:
+        """Have events sent to `url` with a secret header → the webhook's id. May be repeated."""
+        return wiring.connect_webhook(
+            self._http, project_id, url=url, header_name=header_name, secret=secret
+        )

@@ -1,0 +1,158 @@
+"""Images into and out of Label Studio."""
+
+import base64
+import mimetypes
+import re
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from ml_backend.errors import ImageUnreadable, StudioRefused
+from ml_backend.studio.answers import check
+from ml_backend.studio.transport import SLOW_SECONDS, Transport
+
+# Label Studio takes up to 100 files and 250 MB a request; small batches show progress.
+_BATCH_FILES = 50
+_BATCH_BYTES = 32 * 2**20
+_CLOUD = re.compile(r"(s3|gs|azure-blob)://")
+_TRIES = 3
+
+
+def upload(transport: Transport, project_id: int, images: Sequence[tuple[str, bytes]]) -> list[str]:
+    """Store `images` (name, file content) → their addresses `/data/upload/…`, in order.
+
+    No tasks are made. Raises `StudioRefused` for a type Label Studio does not take (TIFF)
+    and for a file that arrived with another length.
+    """
+    urls: list[str] = []
+    for batch in _batches(images):
+        urls.extend(_upload_batch(transport, project_id, batch))
+    return urls
+
+
+def _batches(images: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    batch: list[tuple[str, bytes]] = []
+    size = 0
+    for name, data in images:
+        if batch and (len(batch) == _BATCH_FILES or size + len(data) > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((name, data))
+        size += len(data)
+    if batch:
+        yield batch
+
+
+def _upload_batch(
+    transport: Transport, project_id: int, batch: Sequence[tuple[str, bytes]]
+) -> list[str]:
+    # Distinct field names: of files under one name Label Studio keeps the last only.
+    files = [
+        (f"file{index}", (name, data, mimetypes.guess_type(name)[0] or "image/png"))
+        for index, (name, data) in enumerate(batch)
+    ]
+    path = f"/api/projects/{project_id}"
+    answer = transport.json(
+        "POST",
+        f"{path}/import",
+        params={"commit_to_project": "false"},
+        files=files,
+        seconds=SLOW_SECONDS,
+    )
+    ids = answer["file_upload_ids"]
+    listed = transport.json("GET", f"{path}/file-uploads", params={"ids": str(ids)})
+    stored = {row["id"]: row for row in listed}
+    if len(ids) != len(batch) or not stored.keys() >= set(ids):
+        raise StudioRefused(f"of {len(batch)} images sent to project {project_id}, {len(ids)} came")
+    for file_id, (name, data) in zip(ids, batch, strict=True):
+        if stored[file_id]["size"] != len(data):
+            raise StudioRefused(
+                f"image {name}: Label Studio stored {stored[file_id]['size']} bytes of {len(data)}"
+            )
+    return [f"/data/{stored[file_id]['file']}" for file_id in ids]
+
+
+def download(transport: Transport, url: str, *, limit: int, project_id: int | None = None) -> bytes:
+    """The whole file behind an address as tasks have it, at most `limit` bytes.
+
+    `/data/…` is Label Studio's own; `s3://`, `gs://` and `azure-blob://` are resolved by
+    the storages of `project_id`; other http addresses are fetched without the token.
+    Lengths are checked, and a body that broke off (the storage proxy stops after 20 s) is
+    carried on from where it ended. Raises `ImageUnreadable` when the file is missing, too
+    large or cannot be had whole, `StudioRefused` for the token, `StudioUnreachable`.
+    """
+    address = _address(transport, url, project_id)
+    data = bytearray()
+    for _ in range(_TRIES):
+        total = _append(transport, address, data, url, limit)
+        if total is None or len(data) == total:
+            return bytes(data)
+    raise ImageUnreadable(f"image {url}: the download broke off at {len(data)} of {total} bytes")
+
+
+def _address(transport: Transport, url: str, project_id: int | None) -> str:
+    if _CLOUD.match(url):
+        if project_id is None:
+            raise ImageUnreadable(f"image {url}: only the storages of a project can resolve it")
+        coded = base64.urlsafe_b64encode(url.encode()).decode()
+        return f"{transport.url}/projects/{project_id}/resolve/?fileuri={quote(coded)}"
+    if url.startswith("/") and not url.startswith("//"):
+        # Under a sub-path Label Studio writes the prefix into its own addresses.
+        prefix = urlsplit(transport.url).path
+        own = url.removeprefix(prefix) if url.startswith(f"{prefix}/") else url
+        return transport.url + own
+    if re.match(r"https?://", url):
+        return url
+    raise ImageUnreadable(f"image {url}: an address that Label Studio does not serve")
+
+
+def _append(
+    transport: Transport, address: str, data: bytearray, url: str, limit: int
+) -> int | None:
+    """Fetch what `data` still lacks → the file's length, None where the server hides it."""
+    # Label Studio sends no Content-Length with uploads, but answers ranges with the length.
+    headers = {"Range": f"bytes={len(data)}-", "Accept-Encoding": "identity"}
+    with transport.stream(address, headers) as response:
+        _check(transport, response, url)
+        start, total = _extent(response)
+        if start != len(data):
+            data.clear()
+        if start > len(data):
+            return total
+        if total is not None and total > limit:
+            raise ImageUnreadable(f"image {url}: {total} bytes are more than the limit of {limit}")
+        try:
+            for chunk in response.iter_bytes():
+                data.extend(chunk)
+                if len(data) > limit:
+                    raise ImageUnreadable(f"image {url}: larger than the limit of {limit} bytes")
+        except httpx.RemoteProtocolError:
+            # The connection closed early: the caller sees it in the length.
+            return total if total is not None else len(data) + 1
+    return total
+
+
+def _check(transport: Transport, response: httpx.Response, url: str) -> None:
+    if response.is_success:
+        return
+    response.read()
+    status = response.status_code
+    # For a file it no longer has, Label Studio answers 500 instead of 404.
+    lost = status == httpx.codes.INTERNAL_SERVER_ERROR and b"NoneType" in response.content
+    if lost or status in {httpx.codes.NOT_FOUND, httpx.codes.GONE}:
+        raise ImageUnreadable(f"image {url}: not there (any more)")
+    if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        raise ImageUnreadable(f"image {url}: the file is empty")
+    if response.is_client_error and not transport.serves(response.url):
+        raise ImageUnreadable(f"image {url}: {response.url.host} answered {status}")
+    check(response, f"GET {url}")
+
+
+def _extent(response: httpx.Response) -> tuple[int, int | None]:
+    """First byte of this body within the file, and the file's length where it is told."""
+    matched = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("content-range", ""))
+    if matched and response.status_code == httpx.codes.PARTIAL_CONTENT:
+        return int(matched[1]), int(matched[2])
+    length = response.headers.get("content-length", "")
+    return 0, int(length) if length.isdigit() else None

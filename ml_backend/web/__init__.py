@@ -1,0 +1,1 @@
+"""Label Studio's contract and metrics over HTTP."""

@@ -1,0 +1,188 @@
+"""How fast and how frugal Brushloop is, against what people use otherwise.
+
+    python scripts/benchmark.py rle            a table
+    python scripts/benchmark.py rle --json     the same as a list of rows
+    python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
+
+A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
+../shared/data beside the repository; without it, shapes drawn here stand in for them.
+"""
+
+import argparse
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+DATA = Path(__file__).resolve().parents[1].parent / "shared/data"
+Row = dict[str, Any]
+
+
+def benchmark_rle() -> Iterator[Row]:
+    """Measure the brush codec against label-studio-sdk's, on the same masks in the same process."""
+    from label_studio_sdk.converter import brush
+
+    from ml_backend.masks import rle
+
+    rle.warm_up()
+    for name, mask in masks().items():
+        alpha = mask.astype(np.uint8) * 255
+        height, width = mask.shape
+        stream, other = best_of(lambda alpha=alpha: brush.mask2rle(alpha))
+        ours_stream, ours = best_of(lambda mask=mask: rle.encode_brush(mask))
+        agree(f"{name}: the streams", ours_stream == stream)
+        yield speed(f"encode {name}", ours, other, target=20)
+
+        def decode(stream: list[int] = stream, shape: tuple[int, int] = mask.shape) -> Any:
+            return brush.decode_rle(stream).reshape(*shape, 4)[..., 3]
+
+        expected, other = best_of(decode)
+        read, ours = best_of(lambda s=stream, h=height, w=width: rle.decode_brush(s, h, w))
+        agree(f"{name}: the masks", bool(np.array_equal(read, expected)))
+        yield speed(f"decode {name}", ours, other, target=300)
+
+        array = rle.encode_array(mask)
+        peak = max(
+            peak_of(lambda mask=mask: rle.encode_array(mask)),
+            peak_of(lambda a=array, h=height, w=width: rle.decode_brush(a, h, w)),
+        )
+        _, other = best_of(lambda s=stream: json.dumps(s))
+        _, ours = best_of(lambda a=array: orjson.dumps(a, option=orjson.OPT_SERIALIZE_NUMPY))
+        yield speed(f"write JSON {name}", ours, other, target=5)
+        yield memory(f"memory per mask {name}", peak, mask.nbytes, target=3)
+
+
+def benchmark_export(*, quick: bool = False) -> Iterator[Row]:
+    """Measure COCO and PNG export against label-studio-sdk's converter, each in its process."""
+    from benchmark_export import rows
+
+    yield from rows(quick=quick)
+
+
+def masks() -> dict[str, np.ndarray]:
+    """Boolean masks by name: smooth ones, thready ones, a large one, and noise as the worst."""
+    found = {
+        "mitochondria": first_mask("vnc_mitochondria/masks/mitochondria"),
+        "membranes": first_mask("vnc_mitochondria/masks/membranes"),
+        "nuclei": first_mask("dsb2018_nuclei/masks"),
+    }
+    cases = {name: mask for name, mask in found.items() if mask is not None}
+    if not cases:
+        cases["drawn discs"] = drawn_discs(1024)
+    tile = next(iter(cases.values()))
+    repeats = [-(-4096 // length) for length in tile.shape]
+    cases["mosaic 4096²"] = np.ascontiguousarray(np.tile(tile, repeats)[:4096, :4096])
+    cases["noise 1024²"] = np.random.default_rng(0).random((1024, 1024)) < 0.5
+    return cases
+
+
+def first_mask(folder: str) -> np.ndarray | None:
+    """Return the largest mask of a folder in the data beside the repository."""
+    best: np.ndarray | None = None
+    for path in sorted((DATA / folder).glob("*.png"))[:12]:
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        mask = (image if image.ndim == 2 else image[..., 0]) > (
+            127 if image.dtype == np.uint8 else 0
+        )
+        if best is None or mask.size > best.size:
+            best = mask
+    return best
+
+
+def drawn_discs(side: int) -> np.ndarray:
+    """Draw discs at random places."""
+    rng = np.random.default_rng(0)
+    image = np.zeros((side, side), np.uint8)
+    for x, y, radius in rng.integers(0, [side, side, side // 16], (30, 3)):
+        cv2.circle(image, (int(x), int(y)), int(radius), 1, -1)
+    return image.astype(bool)
+
+
+def best_of(call: Callable[[], Any]) -> tuple[Any, float]:
+    """Call at least thrice and for 0.1 s; return the last result and the shortest duration, ms."""
+    durations: list[float] = []
+    while len(durations) < 3 or sum(durations) < 100:
+        start = time.perf_counter()
+        result = call()
+        durations.append(1000 * (time.perf_counter() - start))
+    return result, min(durations)
+
+
+def peak_of(call: Callable[[], Any]) -> int:
+    """Return the most bytes that a call holds at once, its result included."""
+    tracemalloc.start()
+    call()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def agree(what: str, is_so: bool) -> None:
+    """Stop where two implementations differ: their speed cannot be compared."""
+    if not is_so:
+        raise SystemExit(f"{what} of Brushloop and of label-studio-sdk differ")
+
+
+def speed(case: str, ours: float, other: float, *, target: float) -> Row:
+    """Row of two durations; the ratio is how many times faster ours is."""
+    return row(case, ours, other, other / ours, "ms", target, holds=other / ours >= target)
+
+
+def memory(case: str, ours: float, other: float, *, target: float) -> Row:
+    """Row of two sizes; the ratio is how many times the other's size ours takes."""
+    mib = 1 << 20
+    holds = ours / other <= target
+    return row(case, ours / mib, other / mib, ours / other, "MiB", target, holds=holds)
+
+
+def row(
+    case: str, ours: float, other: float, ratio: float, unit: str, target: float, *, holds: bool
+) -> Row:
+    """One measured case."""
+    numbers = {"ours": round(ours, 3), "other": round(other, 3), "ratio": round(ratio, 2)}
+    return {"case": case, **numbers, "unit": unit, "target": target, "holds": holds}
+
+
+def print_table(rows: list[Row]) -> None:
+    """Print rows for people."""
+    table = Table("case", "ours", "other", "ratio", "unit", "target", "holds")
+    for measured in rows:
+        table.add_row(
+            *[("no", "yes")[v] if isinstance(v, bool) else str(v) for v in measured.values()]
+        )
+    Console().print(table)
+
+
+BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
+    "rle": benchmark_rle,
+    "export": benchmark_export,
+}
+
+
+def main() -> None:
+    """Parse the command line, run one benchmark, print its rows."""
+    parser = argparse.ArgumentParser(description="Measure Brushloop against what people use.")
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    for name, benchmark in BENCHMARKS.items():
+        command = commands.add_parser(name, help=benchmark.__doc__)
+        command.add_argument("--json", action="store_true", help="print the rows as JSON")
+    commands.choices["export"].add_argument("--quick", action="store_true", help="few tasks")
+    options = vars(parser.parse_args())
+    as_json, benchmark = options.pop("json"), options.pop("benchmark")
+    rows = list(BENCHMARKS[benchmark](**options))
+    if as_json:
+        print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print_table(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Write masks as PNG and COCO: `brushloop export` as a script. See `--help`."""
+
+from ml_backend.cli import main
+
+main("export")

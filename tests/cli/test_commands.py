@@ -1,0 +1,216 @@
+"""The command line: quick help, one-line errors, and every step without a worker."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from support.house import open_house, save_picture
+from typer.testing import CliRunner
+
+from ml_backend.cli import app, main
+from ml_backend.loop.context import Context
+from ml_backend.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands(command, path=()):
+    """Every command that does something, as the words that name it."""
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield path
+        return
+    for name, child in children.items():
+        yield from commands(child, (*path, name))
+
+
+COMMANDS = list(commands(typer.main.get_command(app)))
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch, tmp_path):
+    """No setting of the machine reaches these tests; relative paths are harmless."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"BRUSHLOOP_{name.upper()}", raising=False)
+    monkeypatch.setattr(sys, "argv", ["brushloop"])
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """Give a house whose Label Studio every command meets."""
+    house = open_house(tmp_path)
+    monkeypatch.setattr(Context, "studio", house.studio)
+    monkeypatch.setenv("BRUSHLOOP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BRUSHLOOP_THREADS", "1")
+    yield house
+    house.catalog.close()
+
+
+def run(*words):
+    """What a command prints, when it ends well."""
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+def complaint(*words):
+    """The one line with which a command ends."""
+    with pytest.raises(SystemExit) as caught:
+        main(*words)
+    line = str(caught.value.code)
+    assert line.startswith("brushloop: ")
+    assert "\n" not in line
+    return line
+
+
+def test_help_is_quick_and_knows_no_torch():
+    """`--help` imports neither torch nor anything that takes long."""
+    code = (
+        "import sys\n"
+        "sys.argv = ['brushloop', '--help']\n"
+        "from ml_backend.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        "    slow = {'torch', 'numpy', 'sqlalchemy', 'cv2', 'fastapi', 'rq', 'httpx'}\n"
+        "    print('SLOW', sorted(slow & set(sys.modules)))\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "SLOW []" in done.stdout
+    assert "pool" in done.stdout
+    assert time.monotonic() - began < 20  # half a second on a machine that is not busy
+
+
+def test_all_commands_are_there():
+    """The commands that the documentation promises, and no others."""
+    expected = "up serve worker schedule connect sync train select predict export models status"
+    assert {" ".join(words) for words in COMMANDS} == {
+        *expected.split(),
+        "doctor",
+        "demo",
+        "pool add",
+    }
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(words):
+    """`--help` says what it does and shows an example that starts with the command."""
+    output = run(*words, "--help")
+    assert "Example: " in output
+    assert f"brushloop {' '.join(words)}" in output
+
+
+def test_an_error_is_one_line_without_a_traceback(tmp_path):
+    """A real process ends with exit code 1 and one line on its standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ml_backend.cli", "sync", "--here", "--project", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "BRUSHLOOP_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("brushloop: project 3 is not known here: connect it with")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("train", "--here"), "there are: none yet"),
+        (("models", "--promote", "p1-v1"), "there are: none yet"),
+        (("export", "out"), "there are: none yet"),
+        (("pool", "add", "nowhere"), "there are: none yet"),
+        (("connect", "--project", "3"), "BRUSHLOOP_PASSWORD"),
+        (("connect", "--project", "3", "--recipe", "none.yaml"), "recipe none.yaml"),
+        (("up", "--tile", "7"), "pool.tile"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(words, expected):
+    """An empty home, a missing setting, a missing file, an impossible value."""
+    assert expected in complaint(*words)
+
+
+def test_a_bad_setting_is_named(monkeypatch):
+    """An environment that cannot be used is said before anything is done."""
+    monkeypatch.setenv("BRUSHLOOP_PORT", "many")
+    assert "BRUSHLOOP_PORT" in complaint("status")
+    assert not Path("brushloop-data").exists()
+
+
+@pytest.mark.parametrize("step", ["sync", "select", "predict", "train"])
+def test_steps_without_label_studio_say_what_is_missing(tmp_path, monkeypatch, step):
+    """A home that knows no Label Studio names the variable; no half-done work stays."""
+    house = open_house(tmp_path)
+    house.fill(4)
+    house.catalog.close()
+    monkeypatch.setenv("BRUSHLOOP_HOME", str(tmp_path / "home"))
+    if step == "predict":
+        assert "no model yet" in run(step, "--here")
+    elif step == "train":
+        assert "submit some annotations in Label Studio" in complaint(step, "--here")
+    else:
+        assert "BRUSHLOOP_LABEL_STUDIO_URL is not set" in complaint(step, "--here")
+        monkeypatch.setenv("BRUSHLOOP_LABEL_STUDIO_URL", "http://127.0.0.1:1")
+        assert "BRUSHLOOP_LABEL_STUDIO_API_KEY is not set" in complaint(step, "--here")
+        monkeypatch.setenv("BRUSHLOOP_LABEL_STUDIO_API_KEY", "0" * 40)
+        assert "127.0.0.1:1" in complaint(step, "--here")
+
+
+def test_a_round_by_hand(house):
+    """Pool, select, sync, train, predict, models, status and export, one after another."""
+    for number in range(8):
+        save_picture(house.images / f"{number}.png", number)
+    (house.images / "bad.png").write_bytes(b"nothing")
+    output = run("pool", "add", str(house.images))
+    assert "8 images, 8 tiles to ask about, 0 images with masks" in output
+    assert "set aside: bad.png" in output
+    assert "round 1: 4 tasks pushed" in run("select", "--here")
+    house.answer_open()
+    assert "4 new annotations" in run("sync", "--here")
+    assert "0 new annotations" in run("sync", "--all", "--here")
+    version = f"p{house.project_id}-v1"
+    assert f"{version} promoted" in run("train", "--here")
+    assert f"{version} shown on 0 open tasks" in run("predict", "--here")
+    assert version in run("models")
+    status = run("status")
+    assert "labelled 4" in status
+    assert "bad.png" in status
+    assert "png: 8 images" in run("export", "out", "--format", "png")
+    assert Path("out/png/0.png").exists()
+    assert not Path("out/coco.json").exists()
+
+
+def test_rolling_back_without_a_past_is_refused(house):
+    """`models` changes nothing when it cannot."""
+    version = f"p{house.project_id}-v1"
+    assert "no earlier model" in complaint("models", "--roll-back")
+    assert "it has: none yet" in complaint("models", "--promote", version)
+
+
+def test_several_projects_must_be_told_apart(house):
+    """The complaint lists them; `--project` chooses."""
+    house.catalog.projects.save(77, title="Other", label_config=house.project.label_config)
+    line = complaint("sync", "--here")
+    assert "77 (Other)" in line
+    assert "no model yet" in run("predict", "--here", "--project", "77")
+
+
+def test_a_bad_mask_value_is_said(house):
+    """`--mask-values` that cannot be read names what was given."""
+    save_picture(house.images / "0.png", 0)
+    line = complaint("pool", "add", str(house.images), "--mask-values", "red=cell")
+    assert "red=cell" in line
+
+
+def test_export_refuses_what_is_not_there(house):
+    """An unknown format and an unknown source list the choices."""
+    house.fill(2)
+    assert "people, model, both" in complaint("export", "out", "--source", "me")

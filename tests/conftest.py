@@ -1,0 +1,47 @@
+"""Options and services that every room's tests may ask for; each starts on first use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.backend import TinyBackend
+from support.browser import find_chromium
+from support.label_studio import LabelStudio, find_label_studio, run_label_studio
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--label-studio PATH` and `--chromium PATH` name the executables to test with.
+
+    `--screenshot PATH` keeps the picture that the browser test makes, for the README.
+    """
+    parser.addoption("--screenshot", type=Path, help="where to keep the browser test's picture")
+    parser.addoption("--label-studio", help="path of the label-studio executable")
+    parser.addoption("--chromium", help="path of the chromium executable")
+
+
+@pytest.fixture(scope="session")
+def label_studio(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LabelStudio]:
+    """A real Label Studio, one a session; the test is skipped where none is installed."""
+    executable = find_label_studio(request.config.getoption("--label-studio"))
+    if executable is None:
+        pytest.skip("no Label Studio: scripts/test.sh installs one into .venv-label-studio")
+    with run_label_studio(executable, tmp_path_factory.mktemp("label-studio")) as server:
+        yield server
+
+
+@pytest.fixture
+def tiny_backend() -> Iterator[TinyBackend]:
+    """A backend that answers Label Studio's calls and remembers them."""
+    with TinyBackend() as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def chromium(request: pytest.FixtureRequest) -> Path:
+    """The browser's executable; the test is skipped where none is installed."""
+    executable = find_chromium(request.config.getoption("--chromium"))
+    if executable is None:
+        pytest.skip("no Chromium: scripts/test.sh installs Debian's")
+    return executable

@@ -1,0 +1,68 @@
+"""One house for all end-to-end tests: `brushloop up` over samples, with a quick recipe."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.label_studio import find_label_studio
+
+from ml_backend.host.up import Running, Wishes, up
+from ml_backend.loop.context import Context, open_context
+from ml_backend.recipe import Recipe, parse_recipe
+
+LABEL = "plankton"
+
+# Small enough for two cores, large enough that the model sees something.
+QUICK = {
+    "network": {"depth": 4, "decoder_width": 8},
+    "training": {"steps": 80, "epochs": 4, "batch_size": 4, "patch": 128},
+    "prediction": {"window": 320, "overlap": 32},
+    "scoring": {"passes": "single"},
+    "selection": {"batch": 6},
+    "loop": {"retrain_every": 2, "auto_select": False},
+}
+
+
+def quick_recipe(**changes: object) -> Recipe:
+    """Give the quick recipe with some keys replaced (`selection__batch=3`)."""
+    recipe = parse_recipe(QUICK)
+    return recipe.changed({key.replace("__", "."): value for key, value in changes.items()})
+
+
+@pytest.fixture(scope="session")
+def studio_executable(request: pytest.FixtureRequest) -> Path:
+    """Label Studio's executable; the test is skipped where none is installed."""
+    found = find_label_studio(request.config.getoption("--label-studio"))
+    if found is None:
+        pytest.skip("no Label Studio: scripts/test.sh installs one into .venv-label-studio")
+    return found
+
+
+@pytest.fixture(scope="session")
+def house(studio_executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Everything `brushloop up` starts, over the package's samples, until the session ends."""
+    home = tmp_path_factory.mktemp("house")
+    wishes = Wishes(home=home, recipe=quick_recipe(), studio=studio_executable)
+    with up(wishes, print) as running:
+        yield running
+
+
+@pytest.fixture
+def context(house: Running) -> Iterator[Context]:
+    """The house's catalog, storage and Label Studio, opened for one test."""
+    with open_context(house.settings) as context:
+        yield context
+
+
+def children_of(process: int) -> list[int]:
+    """Ids of the processes that `process` started and that are alive."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == process and int(entry.name) != os.getpid():
+                    found.append(int(entry.name))
+    return found

@@ -1,0 +1,110 @@
+"""`brushloop demo` as a user runs it: a process that ends with a report and leaves nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from ml_backend.samples import make_samples
+
+from .conftest import QUICK
+from .test_loop import assert_exports_agree
+
+pytestmark = [pytest.mark.studio, pytest.mark.timeout(1500)]
+
+ROUND_KEYS = {
+    "round", "labelled", "model_version", "decision", "val_iou", "val_dice", "accepted",
+    "submitted", "mean_prediction_dice", "seconds", "candidate_iou", "serving",
+}  # fmt: skip
+
+
+def start(home: Path, studio: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `brushloop` with a quick recipe, in a session of its own."""
+    recipe = home.parent / "quick.yaml"
+    loop = {"loop": {"retrain_every": None, "auto_select": True}}
+    recipe.write_text(yaml.safe_dump(QUICK | loop), encoding="utf-8")
+    command = [sys.executable, "-m", "ml_backend.cli", *arguments]
+    options = ["--home", str(home), "--recipe", str(recipe), "--label-studio", str(studio)]
+    environment = {name: value for name, value in os.environ.items() if "BRUSHLOOP" not in name}
+    return subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def left_behind(home: Path) -> list[str]:
+    """Command lines of processes that still belong to this home folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            mine = str(home) in " ".join(process.cmdline()) or str(home) in str(process.environ())
+        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+        if mine and process.pid != os.getpid():
+            found.append(" ".join(process.cmdline()))
+    return found
+
+
+def test_the_demo_plays_every_round_and_reports_it(studio_executable: Path, tmp_path: Path) -> None:
+    """Two rounds: exit 0, every key of the report, masks that agree, no process left."""
+    home, report = tmp_path / "home", tmp_path / "report.json"
+    samples = make_samples(tmp_path / "samples", count_clean=1, count_noisy=24)
+    process = start(
+        home, studio_executable, "demo", "--rounds", "2", "--report", str(report),
+        "--images", str(samples.noisy_images), "--masks", str(samples.noisy_masks),
+        "--label", "plankton",
+    )  # fmt: skip
+    output, _ = process.communicate(timeout=1400)
+    assert process.returncode == 0, output[-3000:]
+    data = json.loads(report.read_text(encoding="utf-8"))
+    assert [row["round"] for row in data["rounds"]] == [1, 2]
+    for row in data["rounds"]:
+        assert set(row) == ROUND_KEYS
+        assert row["submitted"] == 6
+        assert row["decision"] in ("promoted", "rejected")
+        assert set(row["seconds"]) == {"sync", "train", "score", "push"}
+        assert row["seconds"]["train"] > 0
+    assert data["rounds"][0]["mean_prediction_dice"] is None  # there was no model yet
+    assert 0 <= data["rounds"][1]["mean_prediction_dice"] <= 1
+    assert data["rounds"][1]["labelled"] == 12
+    assert {"project_id", "seed", "package_version"} <= set(data)
+    folder = Path(data["export"]["png_dir"]).parent
+    assert_exports_agree(folder)
+    assert data["export"]["images"] == len(list((folder / "png").rglob("*.png")))
+    assert Path(data["curve_png"]).stat().st_size > 5000
+    assert left_behind(home) == []
+
+
+def test_ctrl_c_stops_everything_and_a_second_start_finds_it(
+    studio_executable: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C ends every process that was started; the same command then shows the same project."""
+    home = tmp_path / "home"
+    for _ in range(2):
+        process = start(home, studio_executable, "up")
+        lines: list[str] = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "Ctrl-C stops everything" in line:
+                break
+        assert process.poll() is None, "".join(lines[-30:])
+        assert any("/projects/1/data" in line for line in lines), "".join(lines[-30:])
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+        deadline = time.monotonic() + 20
+        while left := left_behind(home):
+            assert time.monotonic() < deadline, f"left behind: {left}"
+            time.sleep(0.5)

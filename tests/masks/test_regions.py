@@ -1,0 +1,177 @@
+"""Results ⇄ label maps: exact both ways, strict about what does not fit."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from label_studio_sdk.converter import brush
+
+from ml_backend.errors import MalformedRLE, RegionError
+from ml_backend.masks.labels import Label, LabelConfig
+from ml_backend.masks.regions import decode_results, encode_results
+from ml_backend.masks.rle import encode_brush
+
+LABELS = (Label("cell", "#ff0000"), Label("wall", "#00ff00"), Label("gap", "#0000ff"))
+CONFIG = LabelConfig("tissue", "scan", "image", LABELS)
+PAIR = LabelConfig("tissue", "scan", "image", LABELS, "paint")
+LABEL_MAPS = hnp.arrays(
+    np.uint8,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+    elements=st.sampled_from([0, 1, 2, 3, 255]),
+)
+
+
+def region(mask: np.ndarray, label: str | None = "cell", **changes: Any) -> dict[str, Any]:
+    """Return a region as Label Studio stores it."""
+    height, width = mask.shape
+    value = {"format": "rle", "rle": encode_brush(mask), "brushlabels": [label] if label else []}
+    return {
+        "id": "r1",
+        "type": "brushlabels",
+        "from_name": "tissue",
+        "to_name": "scan",
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": value,
+    } | changes
+
+
+@settings(deadline=None)
+@given(LABEL_MAPS, st.sampled_from([CONFIG, PAIR]))
+def test_round_trip(label_map: np.ndarray, config: LabelConfig) -> None:
+    """A label map written as results reads back equal; ignored pixels become background."""
+    results = encode_results(label_map, config)
+    decoded = decode_results(results, config, *label_map.shape)
+    np.testing.assert_array_equal(decoded.label_map, np.where(label_map == 255, 0, label_map))
+    assert decoded.notes == ()
+    ids = {(result["id"], result["type"]) for result in results}
+    assert len(ids) == len(results)
+
+
+def test_a_region_has_label_studios_fields() -> None:
+    """One region a label, with the fields and values that Label Studio expects."""
+    label_map = np.array([[0, 1, 1], [3, 0, 0]], np.uint8)
+    cell, gap = encode_results(label_map, CONFIG, {1: 0.75})
+    expected = region(label_map == 1, id=cell["id"], score=0.75)
+    assert cell == expected
+    assert cell["value"]["rle"] == brush.mask2rle((label_map == 1).astype(np.uint8) * 255)
+    assert gap["value"]["brushlabels"] == ["gap"]
+    assert "score" not in gap
+    assert encode_results(np.zeros((2, 3), np.uint8), CONFIG) == []
+
+
+def test_a_pair_of_tags_gets_two_results_of_one_id() -> None:
+    """Where brush and labels are two tags, each gets its result and both carry the pixels."""
+    paint, kind = encode_results(np.eye(3, dtype=np.uint8), PAIR)
+    assert (paint["from_name"], paint["type"]) == ("paint", "brush")
+    assert (kind["from_name"], kind["type"], kind["value"]["labels"]) == (
+        "tissue",
+        "labels",
+        ["cell"],
+    )
+    assert paint["id"] == kind["id"]
+    assert paint["value"]["rle"] == kind["value"]["rle"]
+
+
+def test_arrays_serialise_as_the_lists() -> None:
+    """With arrays instead of lists, orjson writes the same JSON."""
+    label_map = np.eye(9, dtype=np.uint8)
+    fast = encode_results(label_map, CONFIG, as_arrays=True)
+    text = orjson.dumps(fast, option=orjson.OPT_SERIALIZE_NUMPY)
+    assert orjson.loads(text) == encode_results(label_map, CONFIG)
+
+
+def test_ids_are_the_same_in_another_process_and_differ_by_salt() -> None:
+    """Ids depend on what is written and on the salt, on nothing else."""
+    code = (
+        "import numpy as np; from ml_backend.masks.labels import *;"
+        "from ml_backend.masks.regions import encode_results as e;"
+        "c = parse_label_config(make_label_config(['a', 'b']));"
+        "print([r['id'] for s in ('', 'x') for r in e(np.eye(3, dtype=np.uint8), c, salt=s)])"
+    )
+    runs = {subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2)}
+    assert len(runs) == 1
+    first, second = eval(runs.pop())
+    assert first != second
+
+
+def test_later_regions_cover_earlier_ones() -> None:
+    """Where regions overlap, the later one's label stays."""
+    left, right = np.zeros((2, 4), bool), np.zeros((2, 4), bool)
+    left[:, :3], right[:, 2:] = True, True
+    decoded = decode_results([region(left), region(right, "wall", id="r2")], CONFIG, 2, 4)
+    assert decoded.label_map.tolist() == [[1, 1, 2, 2]] * 2
+
+
+def test_soft_edges_are_cut_in_the_middle() -> None:
+    """Alpha of 128 and more is the label, less is not."""
+    alpha = np.array([[0, 1, 127, 128, 200, 255]], np.uint8)
+    assert decode_results([region(alpha)], CONFIG, 1, 6).label_map.tolist() == [[0, 0, 0, 1, 1, 1]]
+
+
+def test_other_results_are_noted_and_left_out() -> None:
+    """Other region types, controls and images, and regions without a label, are said, not used."""
+    mask = np.ones((2, 2), bool)
+    results = [
+        {"type": "relation", "from_id": "a", "to_id": "b"},
+        {"id": "p", "type": "polygonlabels", "from_name": "poly", "to_name": "scan", "value": {}},
+        region(mask, from_name="other"),
+        region(mask, to_name="other"),
+        region(mask, None, id="bare"),
+        {"id": "b", "type": "labels", "from_name": "tissue", "to_name": "scan", "value": {"x": 1}},
+    ]
+    decoded = decode_results(results, CONFIG, 2, 2)
+    assert not decoded.label_map.any()
+    assert len(decoded.notes) == len(results)
+    assert "polygonlabels" in decoded.notes[1]
+    assert any("region bare has no label" in note for note in decoded.notes)
+    assert any("region b has no brush pixels" in note for note in decoded.notes)
+
+
+def test_a_rotated_view_changes_nothing() -> None:
+    """Browsers store the mask of the unrotated image, whatever the view was."""
+    mask = np.eye(4, dtype=bool)
+    assert decode_results([region(mask, image_rotation=90)], CONFIG, 4, 4).label_map.sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "message"),
+    [
+        (region(np.eye(3, dtype=bool)), RegionError, "r1 was drawn on an image of 3 x 3"),
+        (region(np.eye(4, dtype=bool), "x"), RegionError, "r1: .*no label 'x'; it has: 'cell'"),
+        (region(np.eye(4, dtype=bool), original_width=[4]), RegionError, "drawn on an image"),
+        (region(np.eye(4, dtype=bool), value=None), RegionError, "r1 has no value"),
+        (region(np.eye(4, dtype=bool), value={"brushlabels": "cell"}), RegionError, "no list"),
+        (
+            region(np.eye(4, dtype=bool), value={"rle": [], "brushlabels": ["cell", "wall"]}),
+            RegionError,
+            "several labels",
+        ),
+        (
+            region(np.eye(4, dtype=bool), value={"rle": [1, 2], "brushlabels": ["cell"]}),
+            MalformedRLE,
+            "region r1: .*too short",
+        ),
+        ("junk", RegionError, "result 0 is not a region"),
+    ],
+)
+def test_what_does_not_fit_is_refused(result: Any, error: type[Exception], message: str) -> None:
+    """Wrong sizes, unknown labels and broken pixels raise and name the region."""
+    with pytest.raises(error, match=message):
+        decode_results([result], CONFIG, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "label_map", [np.full((2, 2), 4, np.uint8), np.ones((2, 2), np.int64), np.ones(3, np.uint8)]
+)
+def test_what_is_no_label_map_is_refused(label_map: np.ndarray) -> None:
+    """Values without a label, and arrays of another kind, raise RegionError."""
+    with pytest.raises(RegionError, match="label map"):
+        encode_results(label_map, CONFIG)

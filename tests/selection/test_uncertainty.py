@@ -1,0 +1,147 @@
+"""Scores of one image against the papers' formulas written out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ml_backend.errors import LearningError, UnknownName
+from ml_backend.selection.uncertainty import (
+    CEILINGS,
+    REDUCTIONS,
+    SCORES,
+    confidence,
+    score_image,
+)
+
+PASSES = np.array([[0.9, 0.1], [0.5, 0.5], [0.7, 0.3]])  # three passes over one binary pixel
+
+
+def _pixel(passes_TC):
+    return np.asarray(passes_TC)[:, :, None, None]
+
+
+def _random_probs(seed=0, shape=(3, 4, 9, 11)):
+    passes, channels, height, width = shape
+    drawn = np.random.default_rng(seed).dirichlet(np.full(channels, 0.4), (passes, height, width))
+    return drawn.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("entropy", -(0.7 * math.log(0.7) + 0.3 * math.log(0.3))),
+        ("least_confidence", 0.3),
+        ("margin", 1 - 0.4),
+        ("variance", ((0.9 - 0.7) ** 2 + (0.5 - 0.7) ** 2) / 3),
+        (
+            "bald",
+            -(0.7 * math.log(0.7) + 0.3 * math.log(0.3))
+            + sum(p * math.log(p) + (1 - p) * math.log(1 - p) for p in (0.9, 0.5, 0.7)) / 3,
+        ),
+    ],
+)
+def test_a_score_is_its_formula(name, expected):
+    """Each score of one binary pixel equals the formula worked out by hand."""
+    assert SCORES[name](_pixel(PASSES)).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", list(SCORES))
+class TestEveryScore:
+    """What any score must do, whoever adds it."""
+
+    def test_map_has_the_image_s_shape_and_stays_within_its_range(self, name):
+        """A finite H x W map between zero and the ceiling that `confidence` divides by."""
+        map_HW = SCORES[name](_random_probs())
+        assert map_HW.shape == (9, 11)
+        assert np.isfinite(map_HW).all()
+        assert map_HW.min() >= -1e-12
+        assert map_HW.max() <= CEILINGS[name](4) + 1e-12
+
+    def test_certain_and_unanimous_is_zero(self, name):
+        """Ones and zeros in every pass give exactly no uncertainty, and no NaN from log 0."""
+        probs = np.zeros((2, 3, 4, 4), np.float32)
+        probs[:, 1] = 1
+        assert not SCORES[name](probs).any()
+
+    def test_order_of_passes_does_not_matter(self, name):
+        """Passes are a set."""
+        probs = _random_probs()
+        np.testing.assert_allclose(SCORES[name](probs[::-1]), SCORES[name](probs), atol=1e-12)
+
+    def test_float32_is_as_good_as_float64(self, name):
+        """Single precision input costs no more than single precision."""
+        probs = _random_probs()
+        np.testing.assert_allclose(
+            SCORES[name](probs.astype(np.float32)), SCORES[name](probs), atol=2e-6
+        )
+
+    def test_doubt_scores_higher(self, name):
+        """Passes that waver between the classes score above passes that agree."""
+        doubt = SCORES[name](_pixel([[0.9, 0.1], [0.1, 0.9]])).item()
+        assert doubt > SCORES[name](_pixel([[0.99, 0.01], [0.98, 0.02]])).item()
+
+    def test_confidence_turns_the_order_round(self, name):
+        """Confidence runs from one (certain) down to zero, strictly decreasing in the score."""
+        ceiling = CEILINGS[name](3)
+        values = [confidence(f"{name}:mean", share * ceiling, 2) for share in (0, 0.3, 0.6, 1)]
+        assert values == sorted(set(values), reverse=True)
+        assert (values[0], values[-1]) == (1, 0)
+
+
+def test_reductions_by_hand():
+    """Mean over all, over the dilated foreground, and over the most uncertain tenth."""
+    map_HW = np.zeros((20, 20))
+    map_HW[10, 10] = 8
+    mean_probs_CHW = np.stack([np.ones((20, 20)), np.zeros((20, 20))])
+    mean_probs_CHW[:, 10, 10] = 0, 1
+    values = {name: REDUCTIONS[name](map_HW, mean_probs_CHW) for name in REDUCTIONS}
+    assert values["mean"] == 8 / 400
+    assert values["top"] == 8 / 40
+    assert 8 / 49 <= values["foreground"] <= 8 / 25  # a disc of radius 3
+
+
+def test_foreground_without_foreground_is_the_mean():
+    """An image where nothing is predicted keeps a comparable, finite score."""
+    probs = np.broadcast_to(np.array([0.8, 0.2])[None, :, None, None], (2, 2, 5, 5))
+    row = score_image(probs)
+    assert row["foreground"] == 0
+    assert row["entropy:foreground"] == row["entropy:mean"] > 0
+
+
+def test_one_pass_scores_too():
+    """A single plain pass has entropy, and no disagreement."""
+    row = score_image(_random_probs(shape=(1, 2, 8, 8)))
+    assert row["entropy:mean"] > 0
+    assert row["variance:mean"] == row["bald:mean"] == 0
+
+
+def test_a_row_holds_every_score_under_every_reduction():
+    """The row is plain floats, none negative, one a pair, and the foreground's share."""
+    row = score_image(_random_probs().astype(np.float32))
+    pairs = {f"{score}:{reduction}" for score in SCORES for reduction in REDUCTIONS}
+    assert set(row) == pairs | {"foreground"}
+    assert all(type(value) is float and value >= 0 for value in row.values())
+    assert row["foreground"] == np.mean(_random_probs().mean(axis=0).argmax(axis=0) > 0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1, 1.5])
+def test_what_is_no_probability_is_refused(bad):
+    """A diverged model is named as the cause, instead of a NaN that wins every comparison."""
+    probs = _random_probs()
+    probs[0, 0, 0, 0] = bad
+    with pytest.raises(LearningError, match="diverged"):
+        score_image(probs)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (1, 1, 4, 4), (0, 2, 4, 4), (1, 2, 0, 4)])
+def test_wrong_shapes_are_refused(shape):
+    """Missing passes, channels or pixels are said with the shape."""
+    with pytest.raises(LearningError, match="passes x channels"):
+        score_image(np.ones(shape))
+
+
+def test_unknown_score_lists_the_choices():
+    """A misspelt score names those there are."""
+    with pytest.raises(UnknownName, match="entropy"):
+        confidence("entropie:mean", 0.5, 1)

@@ -1,0 +1,211 @@
+"""The catalog: the same suite over SQLite and, where one answers, PostgreSQL."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from ml_backend.errors import NotFound, StoreError
+from ml_backend.recipe import parse_recipe
+from ml_backend.store.catalog import Catalog
+from ml_backend.store.rows import Annotation, Chosen, Image, Prediction, Round, Task
+
+POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
+BOXES = [(0, 0, 4, 4), (4, 0, 4, 4)]
+IMAGE = Image("a.png", "/pool/a.png", "0" * 64, 8, 4)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database; PostgreSQL gets a schema of its own that is dropped afterwards."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'catalog.sqlite3'}"
+        return
+    schema = f"t{uuid.uuid4().hex}"
+    engine = create_engine(POSTGRES, connect_args={"connect_timeout": 2})
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"CREATE SCHEMA {schema}"))
+    except OperationalError:
+        engine.dispose()
+        pytest.skip("no PostgreSQL answers on 127.0.0.1:5432")
+    yield f"{POSTGRES}?options=-csearch_path%3D{schema}"
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def catalog(url: str) -> Iterator[Catalog]:
+    """A fresh catalog with project 7 in it."""
+    catalog = Catalog(url)
+    catalog.projects.save(7, title="Cells", label_config="<View/>")
+    yield catalog
+    catalog.close()
+
+
+def annotation(number: int, task: int = 1, **changes: object) -> Annotation:
+    """Make an annotation with sensible defaults."""
+    stamp = f"2026-01-01T00:00:{number:02d}Z"
+    given = {"mask": f"masks/{number}", "usable": True, "created_at": stamp, "updated_at": stamp}
+    return Annotation(number, task, **(given | changes))
+
+
+def test_reopening_keeps_everything(url: str) -> None:
+    """A second process finds the project with its recipe as the first one left it."""
+    first = Catalog(url)
+    recipe = parse_recipe({"selection": {"batch": 3}})
+    first.projects.save(1, title="T", label_config="<View/>", recipe=recipe)
+    first.projects.set_cursor(1, "2026-01-01T00:00:00Z")
+    first.close()
+    second = Catalog(url)
+    project = second.projects.get(1)
+    second.close()
+    assert (project.title, project.recipe, project.cursor) == (
+        "T",
+        recipe,
+        "2026-01-01T00:00:00Z",
+    )
+
+
+def test_saving_a_part_of_a_project_leaves_the_rest(catalog: Catalog) -> None:
+    """A new labeling config does not touch the title."""
+    catalog.projects.save(7, label_config="<View>2</View>")
+    project = catalog.projects.get(7)
+    assert (project.title, project.label_config) == ("Cells", "<View>2</View>")
+
+
+def test_unknown_project_says_how_to_connect_it(catalog: Catalog) -> None:
+    """The error names the project and the command."""
+    with pytest.raises(NotFound, match="brushloop connect --project 8"):
+        catalog.projects.get(8)
+
+
+def test_image_keeps_its_split_when_added_again(catalog: Catalog) -> None:
+    """The split is decided once, whatever a later call says; the place may change."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    moved = Image("a.png", "/new/a.png", "0" * 64, 8, 4, split="val")
+    again = catalog.pool.add_image(7, moved, [*BOXES, (0, 0, 8, 4)])
+    assert (again.split, again.uri) == ("train", "/new/a.png")
+    assert len(catalog.pool.tiles(7)) == 3
+
+
+def test_a_tile_is_unasked_until_a_round_or_a_task_has_it(catalog: Catalog) -> None:
+    """What a round chose, or a task shows, is never offered again."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    left, right = catalog.pool.unasked(7)
+    catalog.work.save_tasks(7, [Task(1, left.id, "/data/upload/a.png")])
+    assert [tile.id for tile in catalog.pool.unasked(7)] == [right.id]
+    record = Round(
+        1, "random", 0, None, {}, 2, None, None, "chosen", (Chosen(right.id, None, "audit"),)
+    )
+    saved = catalog.rounds.add(7, record)
+    assert catalog.pool.unasked(7) == []
+    catalog.rounds.mark_pushed(saved.id)
+    assert catalog.rounds.all(7)[0].state == "pushed"
+    assert catalog.rounds.next_number(7) == 2
+
+
+def test_quarantined_images_are_neither_asked_nor_learned(catalog: Catalog) -> None:
+    """A broken image keeps its row and its reason, and its tiles disappear."""
+    image = catalog.pool.add_image(7, IMAGE, BOXES)
+    tile = catalog.pool.unasked(7)[0]
+    catalog.work.save_tasks(7, [Task(1, tile.id, "u")])
+    catalog.work.save_annotations(7, 1, [annotation(1)])
+    catalog.pool.quarantine(image.id, "truncated")
+    assert catalog.pool.unasked(7) == []
+    assert catalog.work.labelled(7) == []
+    assert catalog.pool.images(7)[0].reason == "truncated"
+
+
+def test_the_latest_usable_annotation_counts(catalog: Catalog) -> None:
+    """Cancelled, unusable and deleted annotations never become the mask of a tile."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    tile = catalog.pool.unasked(7)[0]
+    catalog.work.save_tasks(7, [Task(1, tile.id, "u")])
+    rows = [
+        annotation(1),
+        annotation(2),
+        annotation(3, cancelled=True),
+        annotation(4, usable=False, mask=None, reason="wrong size"),
+    ]
+    assert catalog.work.save_annotations(7, 1, rows) == (4, 0)
+    assert [item.mask for item in catalog.work.labelled(7)] == ["masks/2"]
+    assert catalog.work.save_annotations(7, 1, [rows[0]]) == (0, 3)
+    assert [item.mask for item in catalog.work.labelled(7)] == ["masks/1"]
+    assert catalog.work.save_annotations(7, 1, [rows[0]]) == (0, 0)
+
+
+def test_deleted_tasks_take_their_annotations_along(catalog: Catalog) -> None:
+    """A task that is gone from Label Studio is neither open nor labelled."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    tile = catalog.pool.unasked(7)[0]
+    catalog.work.save_tasks(7, [Task(1, tile.id, "u"), Task(2, tile.id, "u")])
+    catalog.work.save_annotations(7, 1, [annotation(1)])
+    assert [task.id for task in catalog.work.tasks(7, open_only=True)] == [2]
+    catalog.work.mark_deleted([1])
+    assert catalog.work.labelled(7) == []
+    assert [task.id for task in catalog.work.tasks(7)] == [2]
+
+
+def test_exactly_one_model_is_current(catalog: Catalog) -> None:
+    """Promotion archives the predecessor, rejection leaves it, rollback brings it back."""
+    first = catalog.models.add(7, parent=None, fingerprint="f1")
+    catalog.models.settle(7, first.version, decision="promoted", numbers={"iou": 0.5})
+    second = catalog.models.add(7, parent=first.version, fingerprint="f2")
+    catalog.models.settle(7, second.version, decision="rejected", numbers={"iou": 0.4})
+    assert catalog.models.current(7).version == "p7-v1"
+    third = catalog.models.add(7, parent=first.version, fingerprint="f3")
+    catalog.models.settle(7, third.version, decision="promoted", numbers={}, card={"k": 1})
+    assert [model.status for model in catalog.models.all(7)] == ["archived", "rejected", "current"]
+    catalog.models.settle(7, first.version, decision="rollback", numbers={})
+    assert catalog.models.current(7).version == first.version
+    assert [gate.decision for gate in catalog.models.gates(7)] == [
+        "promoted",
+        "rejected",
+        "promoted",
+        "rollback",
+    ]
+
+
+def test_a_killed_training_keeps_its_version(catalog: Catalog) -> None:
+    """The same data give the unfinished candidate again, other data a new one."""
+    first = catalog.models.add(7, parent=None, fingerprint="f1")
+    assert catalog.models.add(7, parent=None, fingerprint="f1").version == first.version
+    assert catalog.models.add(7, parent=None, fingerprint="f2").version != first.version
+
+
+def test_scores_and_predictions_are_per_model(catalog: Catalog) -> None:
+    """One row a tile and model; writing it again replaces it."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    tile = catalog.pool.unasked(7)[0]
+    for value in (0.1, 0.2):
+        catalog.rounds.save_scores("m1", "tta", {tile.id: {"entropy:mean": value}})
+    assert catalog.rounds.scores(7, "m1", "tta") == {tile.id: {"entropy:mean": 0.2}}
+    assert catalog.rounds.scores(7, "m2", "tta") == {}
+    catalog.rounds.save_predictions([Prediction(tile.id, "m1", 0.7, b"x")])
+    catalog.rounds.mark_shown("m1", [tile.id])
+    assert catalog.rounds.predictions("m1", [tile.id])[tile.id].shown
+    assert catalog.rounds.predicted("m2") == set()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A catalog from a newer release is not touched."""
+    url = f"sqlite:///{tmp_path / 'c.sqlite3'}"
+    catalog = Catalog(url)
+    with catalog.database.write() as connection:
+        connection.execute(text("UPDATE meta SET version = 999"))
+    catalog.close()
+    with pytest.raises(StoreError, match="schema 999"):
+        Catalog(url)
+
+
+@pytest.mark.parametrize("bad", ["nonsense", "mysql+pymysql://u:secret@h/d"])
+def test_bad_addresses_are_refused_without_secrets(bad: str) -> None:
+    """The message names the way out and never a password."""
+    with pytest.raises(StoreError) as caught:
+        Catalog(bad)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,128 @@
+"""Where images come from: paths, URLs, keys and folders."""
+
+import threading
+
+import fsspec
+import numpy as np
+import pytest
+
+from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
+from ml_backend.store.blobs import Blobs
+from ml_backend.store.images import ImageSource, find_images
+
+from .pictures import png
+
+RGB = np.random.default_rng(0).integers(0, 256, (24, 17, 3), np.uint8)
+
+
+@pytest.fixture
+def source(tmp_path):
+    """An image source over a home folder."""
+    return ImageSource(Blobs(tmp_path / "home"))
+
+
+def test_sources(source, tmp_path):
+    """One image by path, file URL, fsspec URL and blob key; spaces and percents are letters."""
+    encoded = png(RGB)
+    path = tmp_path / "20130815 104510 50%.png"
+    path.write_bytes(encoded)
+    fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/a b.png", encoded)
+    source._blobs.write("images/a b.png", encoded)
+    uris = [str(path), path.as_uri(), f"memory://{tmp_path.name}/a b.png", "images/a b.png"]
+    for uri in uris:
+        assert source.fetch(uri) == encoded
+        np.testing.assert_array_equal(source.pixels(uri), RGB)
+        window = source.pixels(uri, (3, 5, 7, 11))
+        np.testing.assert_array_equal(window, RGB[5:16, 3:10])
+        assert not window.flags.writeable
+
+
+def test_sources_that_fail(source, tmp_path):
+    """A missing, strange or unreachable source is ImageUnreadable with its name."""
+    for uri in (str(tmp_path / "gone.png"), "memory://gone.png", "gone.png", "nosuch://gone.png"):
+        with pytest.raises(ImageUnreadable, match=r"gone\.png"):
+            source.fetch(uri)
+    with pytest.raises(ImageUnreadable, match="not a file"):
+        source.fetch(str(tmp_path))
+    with pytest.raises(ImageUnreadable, match="not a key"):
+        source.fetch("../outside.png")
+    big = ImageSource(Blobs(tmp_path), max_bytes=3)
+    (tmp_path / "big.png").write_bytes(b"four")
+    with pytest.raises(ImageUnreadable, match="4 bytes"):
+        big.fetch(str(tmp_path / "big.png"))
+
+
+def test_a_download_that_came_short(source, tmp_path, monkeypatch):
+    """Fewer bytes than the server announced are no image."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file(f"/{tmp_path.name}.png", png(RGB))
+    monkeypatch.setattr(type(memory), "cat_file", lambda *_, **__: b"short")
+    with pytest.raises(ImageUnreadable, match=r"cut short: 5 of"):
+        source.fetch(f"memory://{tmp_path.name}.png")
+
+
+@pytest.mark.parametrize("window", [(-1, 0, 2, 2), (0, -1, 2, 2), (16, 0, 2, 2), (0, 23, 2, 2)])
+def test_a_window_outside_the_image(source, tmp_path, window):
+    """An image that was replaced by a smaller one is noticed, not cut silently."""
+    (tmp_path / "a.png").write_bytes(png(RGB))
+    with pytest.raises(ImageUnreadable, match=r"17 x 24 px and has no window"):
+        source.pixels(str(tmp_path / "a.png"), window)
+
+
+def test_the_cache_keeps_to_its_size(tmp_path, monkeypatch):
+    """The last images stay decoded, the oldest go first, and memory stays bounded."""
+    source = ImageSource(Blobs(tmp_path), cache_bytes=2 * RGB.nbytes)
+    for name in "abc":
+        source._blobs.write(name, png(RGB))
+    fetched = []
+    fetch = ImageSource.fetch
+    monkeypatch.setattr(
+        ImageSource, "fetch", lambda self, uri: (fetched.append(uri), fetch(self, uri))[1]
+    )
+    for name in ("a", "b", "a", "c", "a", "b"):
+        source.pixels(name)
+    assert fetched == ["a", "b", "c", "b"]
+    small = ImageSource(source._blobs, cache_bytes=10)
+    np.testing.assert_array_equal(small.pixels("a"), RGB)
+    assert not small._cache
+
+
+def test_threads_share_a_source(source):
+    """Many readers at once get right pixels."""
+    for number in range(4):
+        source._blobs.write(f"{number}.png", png(np.full((5, 5), number * 10, np.uint8)))
+    wrong = []
+
+    def read():
+        wrong.extend(
+            number
+            for number in [0, 1, 2, 3] * 10
+            if (source.pixels(f"{number}.png") != number * 10).any()
+        )
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_find_images(tmp_path):
+    """Images by suffix in any case, in natural order, subfolders too, hidden ones passed over."""
+    names = ["2.png", "10.TIF", "a b.JPeG", "sub/1.bmp"]
+    others = [".hidden.png", "notes.txt", ".git/x.png", "folder.png/readme", "png"]
+    for name in names + others:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == names
+    for nothing in (tmp_path / "gone", tmp_path / "2.png"):
+        with pytest.raises(NotFound, match="not a folder"):
+            find_images(nothing)
+
+
+def test_a_pool_that_moved_blames_no_image(source, tmp_path):
+    """Where the whole folder is gone the error says so, and is not one of a broken image."""
+    with pytest.raises(PoolMoved, match=r"gone/scans is gone: mount it again.*pool add"):
+        source.fetch(str(tmp_path / "gone" / "scans" / "a.png"))

@@ -1,0 +1,1 @@
+"""What several test rooms share: a real Label Studio, a tiny backend, a real browser."""

@@ -1,0 +1,253 @@
+"""A Label Studio in memory: what the loop asks of `Studio`, with the real one's clock.
+
+`updated_at` moves as in the real server: when an annotation is made, edited or deleted and
+when a prediction is posted singly; not when predictions are imported in bulk or with tasks.
+`tests/loop/test_fake_studio.py` runs the same checks over both.
+"""
+
+import copy
+import itertools
+from datetime import UTC, datetime, timedelta
+
+from ml_backend.errors import ImageUnreadable, StudioRefused
+from ml_backend.studio.models import ProjectInfo, TaskInfo, User
+
+_BREAK_EVEN = 20 / 1000  # of the tasks: more predictions than this go in bulk
+
+
+class FakeStudio:
+    """Projects, files, tasks, annotations and predictions.
+
+    `fail` maps a method's name to a function of its number of calls (from 1) that may raise;
+    `fail_after` does so when the work has been done, as an answer that got lost.
+    """
+
+    url = "http://label-studio.test"
+    token_kind = "personal"
+
+    def __init__(self):
+        self.projects = {}
+        self.files = {}
+        self.tasks = {}
+        self.backend_rows = []
+        self.webhook_rows = []
+        self.calls = []
+        self.fail = {}
+        self.fail_after = {}
+        self.imports = []
+        self._ids = itertools.count(1)
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def whoami(self):
+        """The only user."""
+        return User(1, "fake@example.com")
+
+    def version(self):
+        """What it stands in for."""
+        return "1.23.2"
+
+    def create_project(self, title, label_config):
+        """Make a project."""
+        number = next(self._ids)
+        self.projects[number] = {"title": title, "label_config": label_config, "model_version": ""}
+        return self.get_project(number)
+
+    def get_project(self, project_id):
+        """One project."""
+        if project_id not in self.projects:
+            raise StudioRefused(f"GET /api/projects/{project_id}: 404")
+        count = sum(task["project"] == project_id for task in self.tasks.values())
+        row = self.projects[project_id]
+        return ProjectInfo(
+            id=project_id, created_at="2026-01-01T00:00:00Z", task_count=count, **row
+        )
+
+    def find_project(self, title):
+        """The oldest project of this title."""
+        found = [number for number, row in self.projects.items() if row["title"] == title]
+        return self.get_project(min(found)) if found else None
+
+    def set_model_version(self, project_id, version, *, sampling=None):  # noqa: ARG002
+        """Remember what is shown."""
+        self.projects[project_id]["model_version"] = version
+
+    def upload_images(self, project_id, images):
+        """Keep files."""
+        self._begin("upload_images")
+        urls = []
+        for name, data in images:
+            url = f"/data/upload/{project_id}/{next(self._ids):08x}-{name}"
+            self.files[url] = data
+            urls.append(url)
+        return urls
+
+    def download(self, url, *, limit, project_id=None):  # noqa: ARG002
+        """Give a file."""
+        self._begin("download")
+        if url not in self.files:
+            raise ImageUnreadable(f"image {url}: not there (any more)")
+        if len(self.files[url]) > limit:
+            raise ImageUnreadable(f"image {url}: larger than the limit of {limit} bytes")
+        return self.files[url]
+
+    def import_tasks(self, project_id, new):
+        """Make tasks."""
+        self._begin("import_tasks")
+        ids = []
+        for body in new:
+            number, moment = next(self._ids), self._tick()
+            self.tasks[number] = {
+                "id": number,
+                "project": project_id,
+                "data": copy.deepcopy(dict(body["data"])),
+                "meta": dict(body.get("meta", {})),
+                "updated_at": moment,
+                "annotations": [],
+                "predictions": [],
+            }
+            for prediction in body.get("predictions", ()):
+                self._predict(number, prediction, moment)
+            ids.append(number)
+        self.imports.append(ids)
+        self._end("import_tasks")
+        return ids
+
+    def changed_tasks(self, project_id, since=None, page=100, *, predictions=False):  # noqa: ARG002
+        """Tasks changed later than `since`, earliest change first."""
+        mark = None if since is None else datetime.fromisoformat(since)
+        rows = [
+            row
+            for row in self.tasks.values()
+            if row["project"] == project_id
+            and (mark is None or datetime.fromisoformat(row["updated_at"]) > mark)
+        ]
+        for row in sorted(rows, key=lambda row: row["updated_at"]):
+            self._begin("changed_tasks")
+            yield TaskInfo.parse(copy.deepcopy(row) | ({} if predictions else {"predictions": []}))
+
+    def tasks_of_round(self, project_id, number):
+        """Tasks whose data name the round."""
+        for row in self.tasks.values():
+            if row["project"] == project_id and row["data"].get("round") == number:
+                yield TaskInfo(row["id"], copy.deepcopy(row["data"]), row["updated_at"])
+
+    def task_ids(self, project_id):
+        """Every task there is."""
+        self._begin("task_ids")
+        return {row["id"] for row in self.tasks.values() if row["project"] == project_id}
+
+    def get_task(self, task_id):
+        """One task with everything."""
+        if task_id not in self.tasks:
+            raise StudioRefused(f"GET /api/tasks/{task_id}: 404")
+        return TaskInfo.parse(copy.deepcopy(self.tasks[task_id]))
+
+    def post_predictions(self, project_id, predictions):
+        """Add predictions; few of them move their tasks' clocks."""
+        self._begin("post_predictions")
+        single = len(predictions) <= self.get_project(project_id).task_count * _BREAK_EVEN
+        for prediction in predictions:
+            if prediction["task"] not in self.tasks:
+                raise StudioRefused(f"task {prediction['task']} does not exist")
+            moment = self._tick()
+            self._predict(prediction["task"], prediction, moment)
+            if single:
+                self.tasks[prediction["task"]]["updated_at"] = moment
+        self._end("post_predictions")
+
+    def create_annotation(
+        self, task_id, result, *, parent_prediction=None, lead_time=None, was_cancelled=False
+    ):
+        """Submit or skip."""
+        moment, number = self._tick(), next(self._ids)
+        self.tasks[task_id]["annotations"].append(
+            {
+                "id": number,
+                "result": copy.deepcopy(list(result)),
+                "was_cancelled": was_cancelled,
+                "ground_truth": False,
+                "completed_by": 1,
+                "lead_time": lead_time,
+                "created_at": moment,
+                "updated_at": moment,
+                "parent_prediction": parent_prediction,
+                "parent_annotation": None,
+            }
+        )
+        self.tasks[task_id]["updated_at"] = moment
+        return number
+
+    def edit_annotation(self, annotation_id, result):
+        """Press Update."""
+        task, row = self._annotation(annotation_id)
+        moment = self._tick()
+        row |= {"result": copy.deepcopy(list(result)), "updated_at": moment}
+        task["updated_at"] = moment
+
+    def delete_annotation(self, annotation_id):
+        """Delete in the data manager."""
+        task, row = self._annotation(annotation_id)
+        task["annotations"].remove(row)
+        task["updated_at"] = self._tick()
+
+    def delete_task(self, task_id):
+        """Delete in the data manager: the task is simply gone."""
+        del self.tasks[task_id]
+
+    def connect_backend(self, project_id, url, title, user, password):
+        """Register once; the backend's title becomes the shown version."""
+        self.projects[project_id]["model_version"] = title
+        row = (project_id, url, title, user, password)
+        if row not in self.backend_rows:
+            self.backend_rows.append(row)
+        return self.backend_rows.index(row) + 1
+
+    def connect_webhook(self, project_id, url, header_name, secret):
+        """Register once."""
+        row = (project_id, url, header_name, secret)
+        if row not in self.webhook_rows:
+            self.webhook_rows.append(row)
+        return self.webhook_rows.index(row) + 1
+
+    def backends(self, project_id):
+        """Connected backends of a project."""
+        return [row for row in self.backend_rows if row[0] == project_id]
+
+    def webhooks(self, project_id):
+        """Webhooks of a project."""
+        return [row for row in self.webhook_rows if row[0] == project_id]
+
+    def close(self):
+        """Nothing is open."""
+
+    def _tick(self):
+        self._now += timedelta(seconds=1)
+        return self._now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def _predict(self, task_id, given, moment):
+        self.tasks[task_id]["predictions"].append(
+            {
+                "id": next(self._ids),
+                "result": copy.deepcopy(list(given["result"])),
+                "score": given.get("score"),
+                "model_version": given.get("model_version"),
+                "created_at": moment,
+                "updated_at": moment,
+            }
+        )
+
+    def _annotation(self, annotation_id):
+        for task in self.tasks.values():
+            for row in task["annotations"]:
+                if row["id"] == annotation_id:
+                    return task, row
+        raise StudioRefused(f"annotation {annotation_id}: 404")
+
+    def _begin(self, method):
+        self.calls.append(method)
+        if method in self.fail:
+            self.fail[method](self.calls.count(method))
+
+    def _end(self, method):
+        if method in self.fail_after:
+            self.fail_after[method](self.calls.count(method))

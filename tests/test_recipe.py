@@ -1,0 +1,95 @@
+"""The recipe: defaults for everything, and every mistake named by its path."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ml_backend.errors import ConfigError
+from ml_backend.recipe import Recipe, load_recipe, parse_recipe
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path):
+    """Nothing said means nothing changed."""
+    path = tmp_path / "empty.yaml"
+    path.write_text("")
+    assert load_recipe(path) == parse_recipe({}) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({"trainig": {}}, "trainig"),
+        ({"training": {"stepz": 3}}, "training.stepz"),
+        ({"training": {"patch": 100}}, "training.patch"),
+        ({"training": {"steps": 0}}, "training.steps"),
+        ({"training": {"learning_rate": "fast"}}, "training.learning_rate"),
+        ({"validation": {"share": 0}}, "validation.share"),
+        ({"validation": {"share": 1}}, "validation.share"),
+        ({"prediction": {"window": 64, "overlap": 64}}, "prediction"),
+        ({"selection": {"variant": "other"}}, "selection.variant"),
+        ({"pool": {"tile": 8}}, "pool.tile"),
+        ({"network": {"depth": 6}}, "network.depth"),
+        (["a list"], "the whole"),
+        ("text", "the whole"),
+    ],
+)
+def test_mistakes_are_named_by_their_path(data: object, path: str):
+    """Unknown keys, wrong types, wrong ranges and impossible combinations."""
+    with pytest.raises(ConfigError, match=rf"here: .*{path}: "):
+        parse_recipe(data, where="here")
+
+
+def test_all_mistakes_are_told_at_once():
+    """Two mistakes are two entries of one message."""
+    with pytest.raises(ConfigError, match=r"training\.steps.*pool\.tile"):
+        parse_recipe({"training": {"steps": -1}, "pool": {"tile": 1}})
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path):
+    """A missing file, a folder, and what is no YAML."""
+    with pytest.raises(ConfigError, match=r"none\.yaml: No such file"):
+        load_recipe(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="directory"):
+        load_recipe(tmp_path)
+    (tmp_path / "bad.yaml").write_text("a: [1,")
+    with pytest.raises(ConfigError, match=r"bad\.yaml is not YAML"):
+        load_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\xff")
+    with pytest.raises(ConfigError, match=r"latin\.yaml"):
+        load_recipe(tmp_path / "latin.yaml")
+
+
+def test_changes_by_path_are_checked_too():
+    """`changed` replaces what is given, leaves what is None, and refuses what cannot be."""
+    recipe = Recipe().changed({"pool.tile": 256, "selection.batch": None})
+    assert (recipe.pool.tile, recipe.selection.batch) == (256, Recipe().selection.batch)
+    assert Recipe().pool.tile is None
+    with pytest.raises(ConfigError, match=r"selection\.batch"):
+        Recipe().changed({"selection.batch": 0})
+
+
+def test_a_recipe_is_frozen():
+    """Nobody changes a recipe that others hold."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Recipe().training.steps = 3
+
+
+@given(
+    steps=st.integers(1, 10**6),
+    tile=st.none() | st.integers(32, 4096),
+    share=st.floats(0.01, 0.99),
+    warm=st.booleans(),
+)
+def test_recipes_survive_the_catalog(steps: int, tile: int | None, share: float, warm: bool):
+    """Written as JSON without defaults, as the catalog does, and read back: the same."""
+    recipe = parse_recipe(
+        {
+            "training": {"steps": steps, "warm_start": warm},
+            "pool": {"tile": tile},
+            "validation": {"share": share},
+        }
+    )
+    assert parse_recipe(recipe.model_dump(mode="json", exclude_defaults=True)) == recipe
