@@ -181,23 +181,28 @@ def test_a_full_bucket():
         Blobs("full://bucket").write("a", b"x")
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files_only():
-    """The kernel refuses files above 4 kB as a full disk does: in the middle of a write."""
+    """The kernel refuses files above 4 kB as a full disk does: in the middle of a write.
+
+    Around the write alone: the limit holds for the whole process, and pytest's own output may
+    be a file longer than that.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("small_files_only")
 def test_a_write_that_fails_halfway_changes_nothing(tmp_path):
     """When the kernel stops a write, the old bytes stay and no temporary is left."""
     blobs = Blobs(tmp_path)
     blobs.write("a", b"old")
-    with pytest.raises(StoreError, match="no space is left"):
+    with small_files_only(), pytest.raises(StoreError, match="no space is left"):
         blobs.write("a", bytes(10_000))
     assert blobs.read("a") == b"old"
     assert os.listdir(tmp_path) == ["a"]  # noqa: PTH208
