@@ -8,6 +8,8 @@ from support.backend import TinyBackend
 from support.browser import find_chromium
 from support.label_studio import LabelStudio, find_label_studio, run_label_studio
 
+import ml_backend.learning  # noqa: F401  before torch: decides how its threads wait
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--label-studio PATH` and `--chromium PATH` name the executables to test with.
