@@ -97,11 +97,17 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A tile with the key of the mask that counts for it."""
+    """A tile with the key of a mask that counts for it.
+
+    `annotation_id`, `author` (Label Studio's user) and `task_id` are None where the mask came
+    with the image; where several people's were merged, author and annotation are.
+    """
 
     tile: Tile
     mask: str
     annotation_id: int | None = None
+    author: int | None = None
+    task_id: int | None = None
 
 
 @dataclass(frozen=True)

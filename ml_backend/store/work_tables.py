@@ -86,7 +86,13 @@ class Work:
     def labelled(self, project_id: int) -> list[Labelled]:
         """One mask for each tile that people finished: the latest usable annotation."""
         query = (
-            select(annotations.c.id, annotations.c.mask, tasks.c.tile_id)
+            select(
+                annotations.c.id,
+                annotations.c.mask,
+                annotations.c.author,
+                annotations.c.task_id,
+                tasks.c.tile_id,
+            )
             .join(tasks, tasks.c.id == annotations.c.task_id)
             .where(
                 annotations.c.project_id == project_id,
@@ -102,7 +108,7 @@ class Work:
             latest = {row.tile_id: row for row in connection.execute(query)}
         tiles = self._pool.by_ids(latest)
         return [
-            Labelled(tiles[tile_id], row.mask, row.id)
+            Labelled(tiles[tile_id], row.mask, row.id, row.author, row.task_id)
             for tile_id, row in sorted(latest.items())
             if tiles[tile_id].image.status == "ready"
         ]
