@@ -20,6 +20,20 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Labels(_Section):
+    """What people's labels mean to the network; by default all are learned."""
+
+    ignore: tuple[str, ...] = Field(
+        (), description="Labels whose pixels are unknown: neither learned from nor judged."
+    )
+    background: tuple[str, ...] = Field(
+        (), description="Labels whose pixels are background, said by painting it."
+    )
+    unpainted: Literal["background", "unknown"] = Field(
+        "background", description="What pixels are that nobody painted in an annotation."
+    )
+
+
 class Network(_Section):
     """Which network, by the names of segmentation-models-pytorch."""
 
@@ -150,8 +164,11 @@ class Loop(_Section):
     auto_select: bool = Field(
         True, description="Push the next batch when a training ended and few tasks are left open."
     )
-    annotators: Literal["latest"] = Field(
+    annotators: Annotators = Field(
         "latest", description="Whose annotation counts where a task has several."
+    )
+    consensus_minimum: int = Field(
+        2, ge=1, description="How many people must agree about a pixel for a consensus."
     )
     poll_minutes: int = Field(
         5, ge=1, description="How often the schedule pulls what lost events left behind."
@@ -161,6 +178,7 @@ class Loop(_Section):
 class Recipe(_Section):
     """Everything a project decides."""
 
+    labels: Labels = Labels()
     network: Network = Network()
     training: Training = Training()
     validation: Validation = Validation()

@@ -129,7 +129,7 @@ def show_status(context: "Context") -> None:
                 f"Dice shown → submitted {dice}, {row.minutes:.1f} min of work"
             )
         _show_jobs(context.settings, project.id)
-        _show_unusable(context, project.id)
+        _show_unused(context, project)
 
 
 def _show_jobs(settings: "Settings", project_id: int) -> None:
@@ -145,19 +145,21 @@ def _show_jobs(settings: "Settings", project_id: int) -> None:
         console.print(f"  {view.step}: {view.state} {text or ''}", markup=False)
 
 
-def _show_unusable(context: "Context", project_id: int) -> None:
-    site = context.settings.label_studio_url or ""
-    for image in context.catalog.pool.images(project_id):
-        if image.status == "quarantined":
-            console.print(f"  set aside: {image.name}: {image.reason}", markup=False)
-    for task in context.catalog.work.tasks(project_id):
-        if task.reason:
-            link = f"{site}/projects/{project_id}/data?task={task.id}"
-            console.print(f"  task {task.id}: {task.reason} ({link})", markup=False)
-    for row in context.catalog.work.annotations(project_id):
-        if row.reason and not row.deleted:
-            link = f"{site}/projects/{project_id}/data?task={row.task_id}"
-            console.print(f"  annotation {row.id}: {row.reason} ({link})", markup=False)
+def _show_unused(context: "Context", project: "Project") -> None:
+    from ml_backend.loop.annotators import waiting
+    from ml_backend.loop.reading import news
+    from ml_backend.loop.unused import asides, unused
+
+    for line in news(project):
+        console.print(f"  labels: {line}", markup=False, soft_wrap=True)
+    if few := waiting(context, project.id):
+        people = project.recipe.loop.consensus_minimum
+        console.print(f"  consensus: {few} tiles do not have answers of {people} people yet")
+    for item in unused(context, project.id):
+        links = "".join(f" ({link})" for link in item.links)
+        console.print(f"  {item.what}: {item.reason}{links}", markup=False, soft_wrap=True)
+    if rest := asides(context, project.id):
+        console.print(f"  {rest}", markup=False, soft_wrap=True)
 
 
 def show_findings(findings: "Sequence[Finding]") -> bool:

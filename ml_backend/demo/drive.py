@@ -16,6 +16,7 @@ from ml_backend.demo.truths import MaskTruths
 from ml_backend.errors import HostError
 from ml_backend.host.up import Running, Teller, failed_since
 from ml_backend.jobs.queues import Jobs
+from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import dataset_of
 from ml_backend.loop.train import measure
@@ -117,8 +118,8 @@ class _Waiter:
         models = [m for m in self._context.catalog.models.all(project_id) if m.card]
         if not models or models[-1].number <= before:
             return False
-        labelled = self._context.catalog.work.labelled(project_id)
-        now = {f"{item.tile.id}:{item.mask}" for item in labelled}
+        counting = labelled(self._context, project_id)
+        now = {f"{item.tile.id}:{item.mask}" for item in counting}
         runs = self._context.catalog.models.runs(project_id, step="train")
         return now <= set(models[-1].card["masks"]) and runs[-1].state != "running"
 

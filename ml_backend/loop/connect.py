@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from ml_backend.errors import ConfigError, LabelConfigError
 from ml_backend.loop.context import Context
+from ml_backend.loop.labels import labels_of
 from ml_backend.loop.predict import show_version
+from ml_backend.loop.reading import notice
 from ml_backend.masks.labels import make_label_config, parse_label_config
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Project
@@ -24,6 +26,7 @@ def create_project(
     if info is None:
         info = context.studio.create_project(title, make_label_config(labels))
     config = parse_label_config(info.label_config)
+    labels_of(Project(info.id, info.title, info.label_config, recipe or Recipe()))
     if list(config.names) != list(labels):
         raise LabelConfigError(
             f"the Label Studio project {title!r} has the labels {', '.join(config.names)}, "
@@ -37,8 +40,9 @@ def create_project(
 def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> Project:
     """Register backend and webhook with their secrets; may be repeated.
 
-    Raises `LabelConfigError` for a project without a brush, `StudioRefused` with the way
-    out when Label Studio blocks our address.
+    Raises `LabelConfigError` for a project without a brush, `ConfigError` for a recipe that names
+    labels which the project has not, `StudioRefused` with the way out when Label Studio blocks
+    our address.
     """
     settings = context.settings
     if settings.password is None or settings.webhook_secret is None:
@@ -47,10 +51,13 @@ def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> 
             "Label Studio needs them to talk to the backend"
         )
     info = context.studio.get_project(project_id)
-    parse_label_config(info.label_config)
+    known = context.catalog.projects.find(project_id)
+    wanted = recipe or (known.recipe if known else Recipe())
+    labels_of(Project(project_id, info.title, info.label_config, wanted))
     project = context.catalog.projects.save(
         project_id, title=info.title, label_config=info.label_config, recipe=recipe
     )
+    project = notice(context, project)
     url = settings.public_url
     context.studio.connect_backend(
         project_id, url, BACKEND_TITLE, settings.user, settings.password.get_secret_value()

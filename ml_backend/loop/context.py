@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import ConfigError, ImageUnreadable
-from ml_backend.masks.labels import LabelConfig, parse_label_config
+from ml_backend.loop.labels import labels_of
+from ml_backend.masks.labels import LabelConfig
 from ml_backend.settings import Settings
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.catalog import Catalog
@@ -67,8 +68,8 @@ class Context:
         return self.whole(tile.image)[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
 
     def labels(self, project: Project) -> LabelConfig:
-        """Parse the labeling config of a project."""
-        return parse_label_config(project.label_config)
+        """Give the labels that are learned, as `labels_of` does."""
+        return labels_of(project)
 
 
 @contextmanager

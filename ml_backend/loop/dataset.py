@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import load_mask
 from ml_backend.store.rows import Labelled
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The labelled tiles of a project; `fingerprint` changes when any of it does."""
+    """The labelled tiles of a project, of which `annotated` are people's.
+
+    `fingerprint` changes when any of it does. A tile is there as often as the recipe's
+    `loop.annotators` lets annotations of it count.
+    """
 
     train: tuple[Labelled, ...]
     val: tuple[Labelled, ...]
@@ -33,7 +38,7 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
     Source images validate only as long as people have not annotated any validation
     image: the gate must judge by the domain that matters.
     """
-    annotated = context.catalog.work.labelled(project_id)
+    annotated = labelled(context, project_id)
     answered = {item.tile.id for item in annotated}
     sources = [
         item for item in context.catalog.pool.sources(project_id) if item.tile.id not in answered
@@ -56,7 +61,7 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
             place = (side, tile.image.sha256, tile.x, tile.y, tile.width, tile.height, item.mask)
             digest.update(repr(place).encode())
     masks = tuple(f"{item.tile.id}:{item.mask}" for item in annotated)
-    return Dataset(tuple(train), tuple(val), len(annotated), masks, digest.hexdigest())
+    return Dataset(tuple(train), tuple(val), len(answered), masks, digest.hexdigest())
 
 
 def training_due(context: Context, project_id: int) -> bool:

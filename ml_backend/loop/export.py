@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from ml_backend.errors import NotFound, UnknownName
 from ml_backend.export import EXPORTERS, ExportItem
 from ml_backend.export import Report as Written
+from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.masks import UNKNOWN, load_mask, write_mask
 from ml_backend.loop.models import Models, Serving
+from ml_backend.recipe import Annotators
 from ml_backend.store.rows import Image, Labelled
 
 SOURCES = ("people", "model", "both")
@@ -33,19 +35,21 @@ def export(
     *,
     formats: Sequence[str] = ("png", "coco"),
     source: str = "both",
+    annotators: Annotators | None = None,
     progress: Progress,
 ) -> Export:
     """Write the masks of a project below `folder`, whole or not at all for each format.
 
     `people`: images with at least one finished tile, unknown (255) where nobody has been;
     `both`: the current model fills in the rest; `model`: what it says of every image.
-    Raises `NotFound` when there is nothing to export.
+    `annotators`: whose masks count, None: as the recipe says. Raises `NotFound` when there is
+    nothing to export.
     """
     if source not in SOURCES:
         raise UnknownName(f"unknown source {source!r}; choose one of: {', '.join(SOURCES)}")
     project = context.catalog.projects.get(project_id)
     images = {tile.image.name: tile.image for tile in context.catalog.pool.tiles(project_id)}
-    people = _by_image(context.catalog.work.labelled(project_id))
+    people = _by_image(labelled(context, project_id, annotators))
     images |= {items[0].tile.image.name: items[0].tile.image for items in people.values()}
     serving = None if source == "people" else Models(context).current(project)
     if source == "people" or serving is None:
@@ -65,9 +69,9 @@ def export(
     return Export(len(images), written)
 
 
-def _by_image(labelled: Sequence[Labelled]) -> dict[int, list[Labelled]]:
+def _by_image(items: Sequence[Labelled]) -> dict[int, list[Labelled]]:
     found: dict[int, list[Labelled]] = {}
-    for item in labelled:
+    for item in items:
         found.setdefault(item.tile.image.id, []).append(item)
     return found
 

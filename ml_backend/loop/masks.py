@@ -36,6 +36,24 @@ def store_mask(
     return key
 
 
+def keep_mask(
+    blobs: Blobs,
+    project_id: int,
+    label_map: NDArray[np.uint8],
+    labels: Sequence[str],
+    former: str | None,
+) -> str:
+    """Give the key `former` if its file says the same of `labels`; else store the label map.
+
+    So reading an annotation again, with more labels or fewer, makes no new mask of an old one.
+    """
+    if former is not None and blobs.exists(former):
+        known = load_mask(blobs, former, labels)
+        if np.array_equal(known, label_map):
+            return former
+    return store_mask(blobs, project_id, label_map, labels)
+
+
 def write_mask(blobs: Blobs, key: str, label_map: NDArray[np.uint8], labels: Sequence[str]) -> None:
     """Write a label map as PNG under a key of the caller's."""
     buffer = BytesIO()

@@ -15,6 +15,7 @@ import numpy as np
 from ml_backend.errors import DataError, ImageUnreadable
 from ml_backend.loop.context import Context, Progress, silent
 from ml_backend.loop.masks import store_mask
+from ml_backend.masks.labels import parse_label_config
 from ml_backend.masks.tiles import cut_tiles
 from ml_backend.recipe import Recipe
 from ml_backend.store.images import decode_image, find_images
@@ -155,18 +156,21 @@ def _with_mask(
     path: Path,
     values: Values | None,
 ) -> Image:
-    labels = context.labels(context.catalog.projects.get(project_id))
+    project = context.catalog.projects.get(project_id)
+    names = parse_label_config(project.label_config).names  # what the masks' numbers count
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"mask {path.name} cannot be read: {error.strerror}") from None
-    label_map = read_mask(data, path.name, len(labels.labels), values=values)
+    label_map = read_mask(data, path.name, len(names), values=values)
     if label_map.shape != (image.height, image.width):
         raise DataError(
             f"mask {path.name} is {label_map.shape[1]}x{label_map.shape[0]}, "
             f"its image {image.name} is {image.width}x{image.height}"
         )
-    return replace(image, mask=store_mask(context.blobs, project_id, label_map, labels.names))
+    background = [names.index(name) + 1 for name in context.labels(project).background]
+    label_map[np.isin(label_map, background)] = 0
+    return replace(image, mask=store_mask(context.blobs, project_id, label_map, names))
 
 
 def _broken(image: Image, reason: str) -> Image:

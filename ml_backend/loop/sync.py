@@ -7,7 +7,7 @@ tasks of the same instant cost a second look and never an annotation.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,9 +16,10 @@ import orjson
 from ml_backend.errors import DataError
 from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.dataset import training_due
-from ml_backend.loop.masks import mean_dice, store_mask
+from ml_backend.loop.masks import keep_mask, mean_dice
 from ml_backend.loop.pool import add_studio_image
 from ml_backend.loop.push import shows
+from ml_backend.loop.reading import notice
 from ml_backend.loop.select import next_batch
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import decode_results
@@ -40,6 +41,9 @@ class _Pull:
 def sync(context: Context, project_id: int, progress: Progress) -> Report:
     """Bring the catalog up to date with Label Studio; may be repeated at any time."""
     project = refresh_project(context, project_id)
+    before, project = project.reading, notice(context, project)
+    if project.cursor is None:
+        context.catalog.work.forget_merged(project_id)
     labels = context.labels(project)
     pull, newest = _Pull(), project.cursor
     for info in context.studio.changed_tasks(
@@ -52,10 +56,11 @@ def sync(context: Context, project_id: int, progress: Progress) -> Report:
     if newest and newest != project.cursor:
         context.catalog.projects.set_cursor(project_id, newest)
     follow = ("train",) if training_due(context, project_id) else _idle(context, project)
+    changed = project.reading.changed if project.reading and project.reading != before else None
     return Report(
         f"{pull.fresh} new annotations, {pull.changed} changed, {gone} tasks gone, "
-        f"{pull.unusable} unusable",
-        {**vars(pull), "gone": gone},
+        f"{pull.unusable} unusable" + (f"; read all again: {changed}" if changed else ""),
+        {**vars(pull), "gone": gone, "labels": changed},
         follow,
     )
 
@@ -150,36 +155,61 @@ def _read(
     raw: Mapping[str, Any],
     known: Annotation | None,
 ) -> Annotation:
-    if known is not None and known.updated_at == raw["updated_at"] and _settled(context, known):
-        return known
-    cancelled = bool(raw.get("was_cancelled"))
-    mask, reason, model, dice = None, None, None, None
+    reading = project.reading.key if project.reading else ""
+    cancelled, ground_truth = bool(raw.get("was_cancelled")), bool(raw.get("ground_truth"))
+    if known is not None and _settled(context, known):
+        answer = known.updated_at, known.cancelled, known.reading
+        if answer == (raw["updated_at"], cancelled, reading):
+            # another annotation that becomes ground truth takes it from this one silently
+            return replace(known, ground_truth=ground_truth)
+    found: dict[str, Any] = {"mask": None}
     if tile is None:
-        reason = "its image cannot be used"
+        found["reason"] = "its image cannot be used"
     elif not cancelled:
-        try:
-            decoded = decode_results(raw.get("result") or [], labels, tile.height, tile.width)
-            mask = store_mask(context.blobs, project.id, decoded.label_map, labels.names)
-            reason = "; ".join(decoded.notes) or None
-            model, dice = _shown(context, labels, tile, info, raw, decoded.label_map)
-        except DataError as error:
-            reason = str(error)
+        found = _decoded(context, project, labels, tile, info, raw, known.mask if known else None)
     return Annotation(
         id=int(raw["id"]),
         task_id=info.id,
-        mask=mask,
-        usable=mask is not None,
-        reason=reason,
+        usable=found["mask"] is not None,
         cancelled=cancelled,
-        ground_truth=bool(raw.get("ground_truth")),
+        ground_truth=ground_truth,
         author=_id_of(raw.get("completed_by")),
         lead_time=raw.get("lead_time"),
         parent_prediction=_id_of(raw.get("parent_prediction")),
-        shown_model=model,
-        shown_dice=dice,
         created_at=raw["created_at"],
         updated_at=raw["updated_at"],
+        reading=reading,
+        **found,
     )
+
+
+def _decoded(
+    context: Context,
+    project: Project,
+    labels: LabelConfig,
+    tile: Tile,
+    info: TaskInfo,
+    raw: Mapping[str, Any],
+    former: str | None,
+) -> dict[str, Any]:
+    """What an annotation's row says of its regions; `former` is the mask that it had."""
+    results, size = raw.get("result") or [], (tile.height, tile.width)
+    unknown = project.recipe.labels.unpainted == "unknown"
+    try:
+        decoded = decode_results(results, labels, *size)
+        label_map = decoded.label_map
+        if unknown:
+            label_map = decode_results(results, labels, *size, unpainted_unknown=True).label_map
+    except DataError as error:
+        return {"mask": None, "reason": str(error)}
+    model, dice = _shown(context, labels, tile, info, raw, decoded.label_map)
+    return {
+        "mask": keep_mask(context.blobs, project.id, label_map, labels.names, former),
+        "reason": "; ".join(decoded.notes) or None,
+        "asides": ", ".join(decoded.asides) or None,
+        "shown_model": model,
+        "shown_dice": dice,
+    }
 
 
 def _settled(context: Context, known: Annotation) -> bool:
@@ -205,7 +235,10 @@ def _shown(
     if found is None:
         return version, None
     regions = orjson.loads(zlib.decompress(found.result))
-    shown = decode_results(regions, labels, tile.height, tile.width)
+    try:
+        shown = decode_results(regions, labels, tile.height, tile.width)
+    except DataError:  # it shows labels that there are no more
+        return version, None
     return version, mean_dice(shown.label_map, submitted)
 
 

@@ -5,9 +5,10 @@ case. Pixels are labelled 1..K in the order in which the config lists its labels
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -53,6 +54,9 @@ class LabelConfig:
     task's data. `labels` are those of all controls that draw on the image, each name once, in
     the order of first appearance; `others` names the further controls. `brushes` says for each
     label which brush control has it, None where no brush has it; empty: `control` has them all.
+
+    Further labels may be painted without being learned, see `setting_aside`: those of `unknown`
+    and of `former`, which the config had once, become 255, those of `background` become 0.
     """
 
     control: str
@@ -62,6 +66,9 @@ class LabelConfig:
     brush: str | None = None
     others: tuple[str, ...] = ()
     brushes: tuple[BrushControl | None, ...] = ()
+    unknown: tuple[str, ...] = ()
+    background: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -78,10 +85,45 @@ class LabelConfig:
         try:
             return self.names.index(name) + 1
         except ValueError:
-            known = ", ".join(map(repr, self.names))
+            known = ", ".join(map(repr, (*self.names, *self.unknown, *self.background)))
             raise LabelConfigError(
                 f"the labeling config has no label {name!r}; it has: {known}"
             ) from None
+
+    def value(self, name: str) -> int:
+        """Return what the pixels of a label become: 1..K, 0 or 255. Raises LabelConfigError."""
+        if name in self.background:
+            return 0
+        return IGNORE if name in (*self.unknown, *self.former) else self.index(name)
+
+    def setting_aside(
+        self,
+        *,
+        unknown: Collection[str] = (),
+        background: Collection[str] = (),
+        former: Collection[str] = (),
+    ) -> "LabelConfig":
+        """Return the config without some labels, whose regions are then unknown or background.
+
+        `former`: names that are none of its labels any more, but may stand in old annotations.
+        Raises LabelConfigError for other names that it does not have, for one that would be both
+        and where no label is left.
+        """
+        for name in (*unknown, *background):
+            self.index(name)
+        if both := set(unknown) & set(background):
+            raise LabelConfigError(f"the label {min(both)!r} cannot be unknown and background")
+        kept = [name not in {*unknown, *background} for name in self.names]
+        if not any(kept):
+            raise LabelConfigError("no label is left that could be learned")
+        return replace(
+            self,
+            labels=tuple(compress(self.labels, kept)),
+            brushes=tuple(compress(self.brushes, kept)),
+            unknown=tuple(unknown),
+            background=tuple(background),
+            former=tuple(former),
+        )
 
     def written_by(self, name: str) -> BrushControl | None:
         """Return the brush control that can write a label: `control` where that has it.

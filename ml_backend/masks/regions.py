@@ -6,7 +6,8 @@ the geometry. Brush and bitmask regions are pixels; polygons, rectangles and ell
 percent of the image's width and height, filled as `shapes.py` says.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +28,14 @@ _ELSEWHERE = frozenset({"keypoint", "keypointlabels", "vector", "vectorlabels"})
 
 @dataclass(frozen=True)
 class Decoded:
-    """A label map, (H, W) uint8, and what was left out of it, in words for people."""
+    """A label map, (H, W) uint8, and what was left out of it, in words for people.
+
+    `asides`: the types of the results that are no regions at all, such as choices.
+    """
 
     label_map: NDArray[np.uint8]
     notes: tuple[str, ...]
+    asides: tuple[str, ...] = ()
 
 
 def decode_results(
@@ -39,29 +44,35 @@ def decode_results(
     height: int,
     width: int,
     *,
-    ignore: Collection[str] = (),
     unpainted_unknown: bool = False,
 ) -> Decoded:
     """Paint an annotation's regions in their order: a later region covers earlier ones.
 
     Regions of all of the config's controls that draw areas count; other results are noted.
-    The labels named in `ignore` are painted as unknown (255), and with `unpainted_unknown` so is
-    what no region covers. Raises RegionError for unknown labels, several labels on one region,
-    shapes that are none and regions drawn on an image of another size, MalformedRLE for brush
-    pixels that cannot be read; all name the region. LabelConfigError where `ignore` names no label.
+    Labels that the config sets aside are painted as it says, and with `unpainted_unknown` what no
+    region covers is unknown (255). Raises RegionError for unknown labels, several labels on one
+    region, shapes that are none and regions drawn on an image of another size, MalformedRLE for
+    brush pixels that cannot be read; all name the region.
     """
-    values = [config.index(name) for name in ignore]
-    notes: list[str] = []
+    notes: dict[str, None] = {}
+    asides: dict[str, None] = {}
+    former: Counter[str] = Counter()
     label_map = np.full((height, width), IGNORE if unpainted_unknown else 0, np.uint8)
-    for region in _regions(results, config, notes):
-        indices = _indices(region, config)
-        if len(indices) > 1:
-            names = ", ".join(dict.fromkeys(region.labels))
+    for region in _regions(results, config, notes, asides):
+        values = _values(region, config)
+        if len(values) > 1:
+            names = ", ".join(values)
             raise RegionError(f"region {region.id} has several labels ({names}); keep one")
         patch = _patch(region, height, width)
-        value = IGNORE if indices[0] in values else indices[0]
+        ((name, value),) = values.items()
         label_map[patch.rows, patch.columns][patch.mask] = value
-    return Decoded(label_map, tuple(notes))
+        former[name] += name in config.former
+    for name in filter(former.get, former):
+        notes[
+            f"the labeling config no longer has the label {name!r}: the pixels of its regions "
+            f"({former[name]}) count as unknown; relabel them, or give the config that label again"
+        ] = None
+    return Decoded(label_map, tuple(notes), tuple(asides))
 
 
 def label_stack(
@@ -69,15 +80,15 @@ def label_stack(
 ) -> NDArray[np.bool_]:
     """Paint an annotation's regions as (K, H, W) bool, one layer a label: overlaps are all kept.
 
-    Layer k is the label of pixel value k + 1. A region may have several labels here. Raises as
-    `decode_results` does otherwise.
+    Layer k is the label of pixel value k + 1. A region may have several labels here; those that
+    the config sets aside have no layer. Raises as `decode_results` does otherwise.
     """
     stack = np.zeros((len(config.labels), height, width), np.bool_)
-    for region in _regions(results, config, []):
-        indices = _indices(region, config)
+    for region in _regions(results, config, {}, {}):
+        values = _values(region, config)
         patch = _patch(region, height, width)
-        for index in indices:
-            stack[index - 1, patch.rows, patch.columns] |= patch.mask
+        for value in set(values.values()) - {0, IGNORE}:
+            stack[value - 1, patch.rows, patch.columns] |= patch.mask
     return stack
 
 
@@ -92,26 +103,32 @@ class _Region:
 
 
 def _regions(
-    results: Sequence[Mapping[str, Any]], config: LabelConfig, notes: list[str]
+    results: Sequence[Mapping[str, Any]],
+    config: LabelConfig,
+    notes: dict[str, None],
+    asides: dict[str, None],
 ) -> Iterator[_Region]:
-    """Join results by id, in the order in which the ids first occur; note those left out."""
+    """Join results by id, in the order in which the ids first occur; note those left out, once."""
     regions: dict[str, _Region] = {}
     for position, result in enumerate(results):
         if not isinstance(result, Mapping):
             raise RegionError(f"result {position} is not a region but {type(result).__name__}")
+        kind = result.get("type")
+        if kind not in _TYPES | _ELSEWHERE:
+            asides[str(kind)] = None
+            continue
         reason = _reason_against(result, config)
         if reason is not None:
-            if reason not in notes:  # one note for all the choices of an annotation
-                notes.append(reason)
+            notes[reason] = None
             continue
         _take(result, regions, position)
     for region in regions.values():
         if region.geometry is None:
-            notes.append(f"region {region.id} has no brush pixels or shape and was left out")
+            notes[f"region {region.id} has no brush pixels or shape and was left out"] = None
         elif region.geometry.is_open:
-            notes.append(f"region {region.id} is a polygon that was not closed and was left out")
+            notes[f"region {region.id} is a polygon that was not closed and was left out"] = None
         elif not region.labels:
-            notes.append(f"region {region.id} has no label and was left out")
+            notes[f"region {region.id} has no label and was left out"] = None
         else:
             yield region
 
@@ -119,9 +136,8 @@ def _regions(
 def _reason_against(result: Mapping[str, Any], config: LabelConfig) -> str | None:
     """Say why a result does not count; None where it does."""
     kind, origin = result.get("type"), result.get("from_name")
-    if kind not in _TYPES:
-        drawn = "cover no area" if kind in _ELSEWHERE else "are no regions"
-        return f"results of type {kind} {drawn} and were left out"
+    if kind in _ELSEWHERE:
+        return f"results of type {kind} cover no area and were left out"
     is_ours = isinstance(origin, str) and origin in config.controls
     if not is_ours or result.get("to_name", config.to_name) != config.to_name:
         return (
@@ -165,10 +181,10 @@ def _check_rotation(key: str, rotation: Any) -> None:
         )
 
 
-def _indices(region: _Region, config: LabelConfig) -> list[int]:
-    """Return the pixel values of a region's labels."""
+def _values(region: _Region, config: LabelConfig) -> dict[str, int]:
+    """Return the pixel values of a region's labels, by their names."""
     try:
-        return [config.index(name) for name in dict.fromkeys(region.labels)]
+        return {name: config.value(name) for name in region.labels}
     except LabelConfigError as error:
         raise RegionError(f"region {region.id}: {error}") from error
 

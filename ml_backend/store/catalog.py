@@ -1,6 +1,7 @@
 """The catalog: the truth about every project, in five groups of one table family each."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from sqlalchemy import Row, select
 
@@ -10,7 +11,7 @@ from ml_backend.store.database import Database, upsert, utc_now
 from ml_backend.store.model_tables import Models
 from ml_backend.store.pool_tables import PoolTables
 from ml_backend.store.round_tables import Rounds
-from ml_backend.store.rows import Project
+from ml_backend.store.rows import Project, Reading
 from ml_backend.store.schema import projects
 from ml_backend.store.work_tables import Work
 
@@ -102,7 +103,19 @@ class Projects:
             statement = projects.update().where(projects.c.id == project_id)
             connection.execute(statement.values(cursor=cursor))
 
+    def start_over(self, project_id: int, reading: Reading) -> None:
+        """Remember how annotations are read from now on, and that all of them have to be."""
+        with self._database.write() as connection:
+            statement = projects.update().where(projects.c.id == project_id)
+            connection.execute(statement.values(reading=asdict(reading), cursor=None))
+
 
 def _project(row: Row[tuple[object, ...]]) -> Project:
     recipe = parse_recipe(row.recipe, where=f"the recipe of project {row.id}")
-    return Project(row.id, row.title, row.label_config, recipe, row.cursor)
+    reading = _reading(row.reading) if row.reading else None
+    return Project(row.id, row.title, row.label_config, recipe, row.cursor, reading)
+
+
+def _reading(stored: dict[str, Any]) -> Reading:
+    lists = {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
+    return Reading(**stored | lists)

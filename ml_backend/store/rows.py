@@ -10,14 +10,32 @@ ModelStatus = Literal["candidate", "current", "archived", "rejected"]
 
 
 @dataclass(frozen=True)
+class Reading:
+    """With what a project's annotations were made into masks.
+
+    `key` changes with whatever makes masks differ, and stands in the annotations' rows. `labels`
+    and `controls` are those of the labeling config, `aside` the labels that are not learned,
+    `former` those that the config once had. `changed`: what was noticed last, for people.
+    """
+
+    key: str
+    labels: tuple[str, ...]
+    controls: tuple[str, ...]
+    aside: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+    changed: str | None = None
+
+
+@dataclass(frozen=True)
 class Project:
-    """A Label Studio project and what it decided."""
+    """A Label Studio project and what it decided; `reading` None: nothing has been read yet."""
 
     id: int
     title: str
     label_config: str
     recipe: Recipe
     cursor: str | None = None
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Annotation:
-    """One person's answer to one task."""
+    """One person's answer to one task.
+
+    `reading`: the key of the settings it was read with; `asides`: types of its results that are
+    no regions.
+    """
 
     id: int
     task_id: int
@@ -93,6 +115,8 @@ class Annotation:
     shown_model: str | None = None
     shown_dice: float | None = None
     deleted: bool = False
+    reading: str = ""
+    asides: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +132,7 @@ class Labelled:
     annotation_id: int | None = None
     author: int | None = None
     task_id: int | None = None
+    ground_truth: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -41,6 +41,7 @@ projects = Table(
     Column("recipe", JSON, nullable=False),
     # everything up to here has been pulled; Label Studio's clock, not ours
     Column("cursor", String(40)),
+    Column("reading", JSON(none_as_null=True)),  # with what the annotations were made into masks
     Column("created_at", String(40), nullable=False),
 )
 
@@ -135,6 +136,16 @@ annotations = Table(
     Column("created_at", String(40), nullable=False),
     Column("updated_at", String(40), nullable=False),
     Column("deleted", Boolean, nullable=False, default=False),
+    Column("reading", String(16), nullable=False),  # the key of the project's reading at the time
+    Column("asides", Text),  # types of its results that are no regions
+)
+
+merges = Table(
+    "merges",
+    metadata,
+    Column("inputs", String(64), primary_key=True),  # of the masks, the labels and the rule
+    _project(),
+    Column("mask", Text, nullable=False),
 )
 
 models = Table(

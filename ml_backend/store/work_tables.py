@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Row, exists, select, update
+from sqlalchemy import Row, delete, exists, select, update
 
 from ml_backend.store.database import Database, upsert
 from ml_backend.store.pool_tables import PoolTables
 from ml_backend.store.rows import Annotation, Labelled, Task
-from ml_backend.store.schema import annotations, tasks
+from ml_backend.store.schema import annotations, merges, tasks
 
 
 class Work:
@@ -84,13 +84,21 @@ class Work:
         return [_annotation(row) for row in rows]
 
     def labelled(self, project_id: int) -> list[Labelled]:
-        """One mask for each tile that people finished: the latest usable annotation."""
+        """One mask for each tile that people finished: the latest of its `answers`."""
+        return [rows[-1] for rows in self.answers(project_id)]
+
+    def answers(self, project_id: int) -> list[list[Labelled]]:
+        """For each tile that people finished its usable annotations, oldest change first.
+
+        Where there is ground truth, the latest of it stands alone.
+        """
         query = (
             select(
                 annotations.c.id,
                 annotations.c.mask,
                 annotations.c.author,
                 annotations.c.task_id,
+                annotations.c.ground_truth,
                 tasks.c.tile_id,
             )
             .join(tasks, tasks.c.id == annotations.c.task_id)
@@ -105,13 +113,35 @@ class Work:
             .order_by(annotations.c.updated_at, annotations.c.id)
         )
         with self._database.read() as connection:
-            latest = {row.tile_id: row for row in connection.execute(query)}
-        tiles = self._pool.by_ids(latest)
+            rows = connection.execute(query).all()
+        tiles = self._pool.by_ids(row.tile_id for row in rows)
+        found: dict[int, list[Labelled]] = {}
+        for row in rows:
+            tile = tiles[row.tile_id]
+            if tile.image.status == "ready":
+                item = Labelled(tile, row.mask, row.id, row.author, row.task_id, row.ground_truth)
+                found.setdefault(tile.id, []).append(item)
         return [
-            Labelled(tiles[tile_id], row.mask, row.id, row.author, row.task_id)
-            for tile_id, row in sorted(latest.items())
-            if tiles[tile_id].image.status == "ready"
+            [item for item in items if item.ground_truth][-1:] or items
+            for _, items in sorted(found.items())
         ]
+
+    def merged(self, project_id: int) -> dict[str, str]:
+        """Masks that were made of several, by a digest of what they were made of."""
+        query = select(merges.c.inputs, merges.c.mask).where(merges.c.project_id == project_id)
+        with self._database.read() as connection:
+            return {row.inputs: row.mask for row in connection.execute(query)}
+
+    def save_merged(self, project_id: int, inputs: str, mask: str) -> None:
+        """Remember what came of merging `inputs`."""
+        row = {"inputs": inputs, "project_id": project_id, "mask": mask}
+        with self._database.write() as connection:
+            upsert(connection, merges, [row])
+
+    def forget_merged(self, project_id: int) -> None:
+        """Have every merged mask made again when it is asked for."""
+        with self._database.write() as connection:
+            connection.execute(delete(merges).where(merges.c.project_id == project_id))
 
 
 def _task(row: Row[tuple[object, ...]]) -> Task:

@@ -156,17 +156,55 @@ def test_a_region_of_several_labels_is_in_all_their_layers() -> None:
         painted(two)
 
 
-def test_ignored_labels_are_unknown() -> None:
-    """A label named in `ignore` becomes 255, as far as no later region covers it."""
+@pytest.mark.parametrize(("role", "value"), [("unknown", 255), ("background", 0)])
+def test_labels_that_are_set_aside_cover_but_are_not_learned(role: str, value: int) -> None:
+    """They become 255 or 0 over earlier regions, under later ones; the others move up."""
     results = [
         region("polygonlabels", "poly", OUTLINE, "gap"),
-        region("rectanglelabels", "rect", BOX | {"width": 5.0}, "cell", id="r2"),
+        region("polygonlabels", "poly", OUTLINE, "wall", id="r2"),
+        region("rectanglelabels", "rect", BOX | {"width": 5.0}, "cell", id="r3"),
     ]
-    mask = painted(*results, ignore=["gap"])
-    assert set(mask[BOX_MASK]) == {1, 255}
-    assert (mask[~BOX_MASK] == 0).all()
-    with pytest.raises(LabelConfigError, match="no label 'nope'"):
-        painted(*results, ignore=["nope"])
+    config = CONFIG.setting_aside(**{role: ["wall"]})
+    assert config.names == ("cell", "gap")
+    assert config.controls == CONFIG.controls
+    decoded = decode_results(results, config, HEIGHT, WIDTH)
+    assert decoded.notes == ()
+    np.testing.assert_array_equal(decoded.label_map[2:5, 2], [1] * 3)
+    np.testing.assert_array_equal(decoded.label_map[2:5, 3:7], np.full((3, 4), value))
+    assert not decoded.label_map[~BOX_MASK].any()
+    stack = label_stack(results, config, HEIGHT, WIDTH)
+    assert stack.shape[0] == 2
+    np.testing.assert_array_equal(stack[1], BOX_MASK)
+
+
+def test_a_label_that_is_gone_is_unknown_and_said() -> None:
+    """Regions of a label that the config had once become 255; others are refused as before."""
+    results = [
+        region("polygonlabels", "poly", OUTLINE, "old", id="r1"),
+        region("polygonlabels", "poly", OUTLINE, "old", id="r2"),
+    ]
+    decoded = decode_results(results, CONFIG.setting_aside(former=["old"]), HEIGHT, WIDTH)
+    np.testing.assert_array_equal(decoded.label_map, np.where(BOX_MASK, 255, 0))
+    (note,) = decoded.notes
+    assert "no longer has the label 'old'" in note
+    assert "(2)" in note
+    with pytest.raises(RegionError, match="no label 'old'"):
+        decode_results(results, CONFIG, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("aside", "message"),
+    [
+        ({"unknown": ["nope"]}, "no label 'nope'; it has: 'cell', 'wall', 'gap'"),
+        ({"background": ["nope"]}, "no label 'nope'"),
+        ({"unknown": ["wall"], "background": ["wall"]}, "'wall' cannot be unknown and background"),
+        ({"unknown": ["cell", "wall"], "background": ["gap"]}, "no label is left"),
+    ],
+)
+def test_what_cannot_be_set_aside_is_named(aside: dict[str, list[str]], message: str) -> None:
+    """Names that are no labels, one in two roles, and all of them."""
+    with pytest.raises(LabelConfigError, match=message):
+        CONFIG.setting_aside(**aside)
 
 
 def test_unpainted_may_mean_unknown() -> None:
@@ -186,7 +224,7 @@ def test_a_turned_view_and_other_fields_change_nothing(rotation: int | None) -> 
 
 
 def test_what_covers_no_area_is_noted_once_a_kind() -> None:
-    """Choices, texts, relations, key points and open polygons are said and left out."""
+    """Key points and open polygons are said and left out; choices and relations are asides."""
     spot = {"x": 1, "y": 1, "width": 1}
     results = [
         region("choices", "quality", BOX | {"choices": ["good"]}, id="a"),
@@ -199,7 +237,8 @@ def test_what_covers_no_area_is_noted_once_a_kind() -> None:
     ]
     decoded = decode_results(results, CONFIG, HEIGHT, WIDTH)
     assert not decoded.label_map.any()
-    said = ("choices", "relation", "keypointlabels", "further images", "region d", "not closed")
+    assert decoded.asides == ("choices", "relation")
+    said = ("keypointlabels", "further images", "region d", "not closed")
     assert len(decoded.notes) == len(said)
     for word in said:
         assert any(word in note for note in decoded.notes)

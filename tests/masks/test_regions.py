@@ -129,8 +129,9 @@ def test_other_results_are_noted_and_left_out() -> None:
     ]
     decoded = decode_results(results, CONFIG, 2, 2)
     assert not decoded.label_map.any()
-    assert len(decoded.notes) == len(results)
-    assert "polygonlabels" in decoded.notes[1]
+    assert decoded.asides == ("relation",)
+    assert len(decoded.notes) == len(results) - 1
+    assert "polygonlabels" in decoded.notes[0]
     assert any("region bare has no label" in note for note in decoded.notes)
     assert any("region b has no brush pixels" in note for note in decoded.notes)
 

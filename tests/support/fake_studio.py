@@ -156,7 +156,14 @@ class FakeStudio:
         self._end("post_predictions")
 
     def create_annotation(
-        self, task_id, result, *, parent_prediction=None, lead_time=None, was_cancelled=False
+        self,
+        task_id,
+        result,
+        *,
+        parent_prediction=None,
+        lead_time=None,
+        was_cancelled=False,
+        author=1,
     ):
         """Submit or skip."""
         moment, number = self._tick(), next(self._ids)
@@ -166,7 +173,7 @@ class FakeStudio:
                 "result": copy.deepcopy(list(result)),
                 "was_cancelled": was_cancelled,
                 "ground_truth": False,
-                "completed_by": 1,
+                "completed_by": author,
                 "lead_time": lead_time,
                 "created_at": moment,
                 "updated_at": moment,
@@ -182,6 +189,23 @@ class FakeStudio:
         task, row = self._annotation(annotation_id)
         moment = self._tick()
         row |= {"result": copy.deepcopy(list(result)), "updated_at": moment}
+        task["updated_at"] = moment
+
+    def set_ground_truth(self, annotation_id, value=True):
+        """Press the star; the star that another annotation of the task had goes out silently."""
+        task, row = self._annotation(annotation_id)
+        if value:
+            for other in task["annotations"]:
+                other["ground_truth"] = False
+        moment = self._tick()
+        row |= {"ground_truth": value, "updated_at": moment}
+        task["updated_at"] = moment
+
+    def take_back_skip(self, annotation_id):
+        """Cancel the skip: what was drawn counts again."""
+        task, row = self._annotation(annotation_id)
+        moment = self._tick()
+        row |= {"was_cancelled": False, "updated_at": moment}
         task["updated_at"] = moment
 
     def delete_annotation(self, annotation_id):
