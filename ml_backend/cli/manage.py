@@ -96,8 +96,11 @@ def connect(
 ) -> None:
     """Register the backend and its webhook with a Label Studio project."""
     from ml_backend.loop.connect import connect as join
+    from ml_backend.loop.reading import news
     from ml_backend.recipe import load_recipe
 
     with opened(home) as context:
         joined = join(context, project, load_recipe(recipe) if recipe else None)
         typer.echo(f"project {joined.id} ({joined.title}) ↔ {context.settings.public_url}")
+        for line in news(joined):
+            typer.echo(f"  labels: {line}")

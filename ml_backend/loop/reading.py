@@ -36,6 +36,7 @@ def noticed(project: Project) -> Reading | None:
         controls=tuple(sorted(labels.controls)),
         aside=(*labels.unknown, *labels.background),
         former=tuple(sorted(former - set(names))),
+        unpainted=roles.unpainted,
     )
     parts = (
         sorted(names), reading.controls, labels.to_name, sorted(roles.ignore),
@@ -74,7 +75,7 @@ def news(project: Project) -> list[str]:
     except (ConfigError, DataError) as error:
         said.append(str(error))
     if project.reading is not None and project.reading.changed:
-        said.append(f"every annotation was read again: {project.reading.changed}")
+        said.append(f"what changed last: {project.reading.changed}")
     return said
 
 
@@ -86,9 +87,12 @@ def _changes(before: Reading, now: Reading) -> str:
         "controls that went": set(before.controls) - set(now.controls),
     }
     said = [f"{what}: {', '.join(sorted(names))}" for what, names in pairs.items() if names]
-    if set(before.aside) != set(now.aside) or not said:
+    if set(before.aside) != set(now.aside):
         said.append(f"labels not learned: {', '.join(now.aside) or 'none'}")
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {'; '.join(said)}"
+    if before.unpainted != now.unpainted:
+        said.append(f"unpainted pixels: {now.unpainted}")
+    what = "; ".join(said) or "the meaning of labels that are not learned"
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {what}"
 
 
 def _unpredict(context: Context, project_id: int, gone: Collection[str]) -> None:

@@ -40,10 +40,8 @@ class _Pull:
 
 def sync(context: Context, project_id: int, progress: Progress) -> Report:
     """Bring the catalog up to date with Label Studio; may be repeated at any time."""
+    before = context.catalog.projects.get(project_id).reading
     project = refresh_project(context, project_id)
-    before, project = project.reading, notice(context, project)
-    if project.cursor is None:
-        context.catalog.work.forget_merged(project_id)
     labels = context.labels(project)
     pull, newest = _Pull(), project.cursor
     for info in context.studio.changed_tasks(
@@ -83,11 +81,12 @@ def _forget_deleted(context: Context, project_id: int) -> int:
 
 
 def refresh_project(context: Context, project_id: int) -> Project:
-    """Take title and labeling config over from Label Studio."""
+    """Take title and labeling config over from Label Studio, and notice what they change."""
     info = context.studio.get_project(project_id)
-    return context.catalog.projects.save(
+    project = context.catalog.projects.save(
         project_id, title=info.title, label_config=info.label_config
     )
+    return notice(context, project)
 
 
 def _before(cursor: str | None) -> str | None:

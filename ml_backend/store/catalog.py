@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, select
 
 from ml_backend.errors import NotFound
 from ml_backend.recipe import Recipe, parse_recipe
@@ -12,7 +12,7 @@ from ml_backend.store.model_tables import Models
 from ml_backend.store.pool_tables import PoolTables
 from ml_backend.store.round_tables import Rounds
 from ml_backend.store.rows import Project, Reading
-from ml_backend.store.schema import projects
+from ml_backend.store.schema import merges, projects, tasks
 from ml_backend.store.work_tables import Work
 
 
@@ -97,17 +97,28 @@ class Projects:
     def set_cursor(self, project_id: int, cursor: str | None) -> None:
         """Remember that everything up to `cursor` (Label Studio's clock) has been pulled.
 
-        None forgets it: the next pull takes everything.
+        None forgets it: the next pull takes everything, and masks are merged anew.
         """
         with self._database.write() as connection:
             statement = projects.update().where(projects.c.id == project_id)
             connection.execute(statement.values(cursor=cursor))
+            if cursor is None:
+                _forget(connection, project_id)
 
     def start_over(self, project_id: int, reading: Reading) -> None:
         """Remember how annotations are read from now on, and that all of them have to be."""
         with self._database.write() as connection:
             statement = projects.update().where(projects.c.id == project_id)
             connection.execute(statement.values(reading=asdict(reading), cursor=None))
+            _forget(connection, project_id)
+
+
+def _forget(connection: Connection, project_id: int) -> None:
+    """Forget what would keep a pull from reading everything, and what was made of it."""
+    connection.execute(
+        tasks.update().where(tasks.c.project_id == project_id).values(updated_at=None)
+    )
+    connection.execute(merges.delete().where(merges.c.project_id == project_id))
 
 
 def _project(row: Row[tuple[object, ...]]) -> Project:

@@ -15,7 +15,8 @@ class Reading:
 
     `key` changes with whatever makes masks differ, and stands in the annotations' rows. `labels`
     and `controls` are those of the labeling config, `aside` the labels that are not learned,
-    `former` those that the config once had. `changed`: what was noticed last, for people.
+    `former` those that the config once had, `unpainted` what pixels are that nobody painted.
+    `changed`: what was noticed last, for people.
     """
 
     key: str
@@ -23,6 +24,7 @@ class Reading:
     controls: tuple[str, ...]
     aside: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
+    unpainted: str = "background"
     changed: str | None = None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Row, delete, exists, select, update
+from sqlalchemy import Row, exists, select, update
 
 from ml_backend.store.database import Database, upsert
 from ml_backend.store.pool_tables import PoolTables
@@ -137,11 +137,6 @@ class Work:
         row = {"inputs": inputs, "project_id": project_id, "mask": mask}
         with self._database.write() as connection:
             upsert(connection, merges, [row])
-
-    def forget_merged(self, project_id: int) -> None:
-        """Have every merged mask made again when it is asked for."""
-        with self._database.write() as connection:
-            connection.execute(delete(merges).where(merges.c.project_id == project_id))
 
 
 def _task(row: Row[tuple[object, ...]]) -> Task:

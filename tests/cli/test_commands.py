@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from ml_backend.cli import app, main
 from ml_backend.loop.context import Context
+from ml_backend.masks.labels import make_label_config
 from ml_backend.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -186,6 +187,46 @@ def test_a_round_by_hand(house):
     assert "png: 8 images" in run("export", "out", "--format", "png")
     assert Path("out/png/0.png").exists()
     assert not Path("out/coco.json").exists()
+
+
+def test_status_says_what_cannot_be_used_and_where(house, monkeypatch):
+    """Links to the tasks, labels that went, tiles that wait for more people, the rest in a line."""
+    monkeypatch.setenv("BRUSHLOOP_LABEL_STUDIO_URL", "http://studio.test")
+    house.fill(4)
+    run("select", "--here")
+    tasks = sorted(house.studio.tasks)
+    choice = {"id": "c", "type": "choices", "from_name": "q", "value": {"choices": ["good"]}}
+    for task in tasks[:2]:
+        tile = house.catalog.pool.tile(house.studio.tasks[task]["data"]["tile"])
+        house.studio.create_annotation(task, [*house.regions(house.truth(tile)), choice])
+    house.recipe({"loop.annotators": "consensus"})
+    run("sync", "--here")
+    status = run("status")
+    assert "2 tiles do not have answers of 2 people yet" in status
+    assert "2 annotations also hold what is no region and was left out: choices" in status
+    assert "http://" not in status
+    config = make_label_config(["nucleus"])
+    house.studio.projects[house.project_id]["label_config"] = config
+    assert "labels that came: nucleus" in run("sync", "--here")
+    status = run("status")
+    assert "labels that went or were renamed: cell" in status
+    for task in tasks[:2]:
+        assert f"(http://studio.test/projects/{house.project_id}/data?task={task})" in status
+
+
+def test_connecting_says_what_a_recipe_changes(house, monkeypatch, tmp_path):
+    """Labels that are read otherwise, and names that the project has not."""
+    for name in ("PASSWORD", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(f"BRUSHLOOP_{name}", "correct-horse")
+    words = ("connect", "--project", str(house.project_id))
+    assert "labels:" not in run(*words)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("labels: {unpainted: unknown}")
+    assert "unpainted pixels: unknown" in run(*words, "--recipe", str(recipe))
+    recipe.write_text("labels: {ignore: [ghost]}")
+    line = complaint(*words, "--recipe", str(recipe))
+    assert "labels.ignore names 'ghost'" in line
+    assert "has the labels cell" in line
 
 
 def test_rolling_back_without_a_past_is_refused(house):

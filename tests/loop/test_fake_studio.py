@@ -25,6 +25,16 @@ class RealStudio(Studio):
         """Press Update."""
         self._http.json("PATCH", f"/api/annotations/{annotation_id}/", body={"result": result})
 
+    def set_ground_truth(self, annotation_id, value=True):
+        """Press the star."""
+        body = {"ground_truth": value}
+        self._http.json("PATCH", f"/api/annotations/{annotation_id}/", body=body)
+
+    def take_back_skip(self, annotation_id):
+        """Press Cancel skip."""
+        body = {"was_cancelled": False}
+        self._http.json("PATCH", f"/api/annotations/{annotation_id}/", body=body)
+
     def delete_annotation(self, annotation_id):
         """Delete."""
         self._http.json("DELETE", f"/api/annotations/{annotation_id}/")
@@ -123,6 +133,39 @@ class Conformance:
         studio.delete_annotation(made)
         (task,) = studio.changed_tasks(project.id, since)
         assert task.annotations == ()
+
+    def test_only_one_annotation_of_a_task_has_the_star(self, studio, project, tasks):
+        """It goes out silently where another gets it: the task has changed, the loser has not."""
+        first = studio.create_annotation(tasks[1], [region()], lead_time=1.0)
+        second = studio.create_annotation(tasks[1], [region()], lead_time=1.0)
+        studio.set_ground_truth(first)
+        (before, _) = self.annotations(studio, tasks[1])
+        since = self.last(studio, project)
+        studio.set_ground_truth(second)
+        assert self.changed(studio, project, since) == [tasks[1]]
+        (loser, winner) = self.annotations(studio, tasks[1])
+        assert (before["ground_truth"], loser["ground_truth"], winner["ground_truth"]) == (
+            True,
+            False,
+            True,
+        )
+        assert before["updated_at"] == loser["updated_at"]
+        studio.set_ground_truth(second, value=False)
+        assert not any(row["ground_truth"] for row in self.annotations(studio, tasks[1]))
+
+    def test_a_skip_can_be_taken_back(self, studio, project, tasks):
+        """The annotation changes, and counts again."""
+        made = studio.skip(tasks[1])
+        ((before,), since) = self.annotations(studio, tasks[1]), self.last(studio, project)
+        studio.take_back_skip(made)
+        assert self.changed(studio, project, since) == [tasks[1]]
+        (after,) = self.annotations(studio, tasks[1])
+        assert (before["was_cancelled"], after["was_cancelled"]) == (True, False)
+        assert before["updated_at"] < after["updated_at"]
+
+    def annotations(self, studio, task_id):
+        """What a task has, by id."""
+        return sorted(studio.get_task(task_id).annotations, key=lambda row: row["id"])
 
     def test_many_predictions_move_no_clock(self, studio, project, tasks):
         """Predictions imported in bulk are stored, but no change."""

@@ -151,7 +151,6 @@ def test_a_label_that_was_added_later_is_read(house, pushed):
     house.step("sync")
     assert not annotations(house)[made].usable
     house.studio.projects[house.project_id]["label_config"] = config
-    house.catalog.projects.set_cursor(house.project_id, None)  # `brushloop sync --all`
     house.step("sync")
     found = labelled(house)
     assert (found[tile_of(house, pushed[0]).id] == 1).all()

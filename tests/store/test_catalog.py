@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from ml_backend.errors import NotFound, StoreError
 from ml_backend.recipe import parse_recipe
 from ml_backend.store.catalog import Catalog
-from ml_backend.store.rows import Annotation, Chosen, Image, Prediction, Round, Task
+from ml_backend.store.rows import Annotation, Chosen, Image, Prediction, Reading, Round, Task
 
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
 BOXES = [(0, 0, 4, 4), (4, 0, 4, 4)]
@@ -137,6 +137,54 @@ def test_the_latest_usable_annotation_counts(catalog: Catalog) -> None:
     assert catalog.work.save_annotations(7, 1, [rows[0]]) == (0, 3)
     assert [item.mask for item in catalog.work.labelled(7)] == ["masks/1"]
     assert catalog.work.save_annotations(7, 1, [rows[0]]) == (0, 0)
+
+
+def test_answers_are_all_of_a_tile_or_its_ground_truth(catalog: Catalog) -> None:
+    """Oldest change first, whatever the task; the latest ground truth alone where there is any."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    left, right = catalog.pool.unasked(7)
+    catalog.work.save_tasks(
+        7, [Task(1, left.id, "u"), Task(2, left.id, "u"), Task(3, right.id, "u")]
+    )
+    catalog.work.save_annotations(7, 1, [annotation(5, author=8), annotation(2, author=9)])
+    catalog.work.save_annotations(7, 2, [annotation(3, task=2)])
+    catalog.work.save_annotations(7, 3, [annotation(4, task=3)])
+    answers = catalog.work.answers(7)
+    assert [[item.annotation_id for item in items] for items in answers] == [[2, 3, 5], [4]]
+    assert [(item.author, item.task_id) for item in answers[0]] == [(9, 1), (None, 2), (8, 1)]
+    starred = annotation(3, task=2, ground_truth=True)
+    catalog.work.save_annotations(7, 2, [starred])
+    assert [item.annotation_id for item in catalog.work.labelled(7)] == [3, 4]
+    catalog.work.save_annotations(7, 1, [annotation(2, ground_truth=True), annotation(5)])
+    assert [[item.annotation_id for item in items] for items in catalog.work.answers(7)] == [
+        [3],
+        [4],
+    ]
+    unusable = annotation(3, task=2, ground_truth=True, usable=False, mask=None)
+    catalog.work.save_annotations(7, 2, [unusable])
+    assert [[item.annotation_id for item in items] for items in catalog.work.answers(7)] == [
+        [2],
+        [4],
+    ]
+
+
+def test_starting_over_forgets_what_was_read(catalog: Catalog) -> None:
+    """The new reading, no cursor, no stamps of tasks and no merged masks, all at once."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    catalog.work.save_tasks(7, [Task(1, catalog.pool.unasked(7)[0].id, "u", updated_at="then")])
+    catalog.projects.set_cursor(7, "then")
+    catalog.work.save_merged(7, "inputs", "masks/1")
+    catalog.work.save_merged(7, "inputs", "masks/2")
+    assert catalog.work.merged(7) == {"inputs": "masks/2"}
+    assert catalog.projects.get(7).reading is None
+    reading = Reading("key", ("a", "b"), ("brush",), ("b",), ("c",), "much")
+    catalog.projects.start_over(7, reading)
+    project = catalog.projects.get(7)
+    assert (project.reading, project.cursor) == (reading, None)
+    assert catalog.work.task(1).updated_at is None
+    assert catalog.work.merged(7) == {}
+    catalog.projects.save(7, title="Other")
+    assert catalog.projects.get(7).reading == reading
 
 
 def test_deleted_tasks_take_their_annotations_along(catalog: Catalog) -> None:
