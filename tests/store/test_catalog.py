@@ -177,7 +177,7 @@ def test_starting_over_forgets_what_was_read(catalog: Catalog) -> None:
     catalog.work.save_merged(7, "inputs", "masks/2")
     assert catalog.work.merged(7) == {"inputs": "masks/2"}
     assert catalog.projects.get(7).reading is None
-    reading = Reading("key", ("a", "b"), ("brush",), ("b",), ("c",), "much")
+    reading = Reading("key", ("a", "b"), ("brush",), ("b",), ("c",), changed="much")
     catalog.projects.start_over(7, reading)
     project = catalog.projects.get(7)
     assert (project.reading, project.cursor) == (reading, None)
