@@ -97,6 +97,8 @@ def test_a_label_that_came_is_noticed(house, task):
 def test_a_label_that_went_is_unknown_and_listed(house, task):
     """Its pixels are neither background nor lost; the task's link and the reason say where."""
     made = house.answer(task, FULL)
+    for _ in range(20):  # long before the cursor
+        house.studio.edit_annotation(house.answer(task + 1), [])
     house.step("sync")
     relabel(house, "cell")
     report = house.step("sync")
