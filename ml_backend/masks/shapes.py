@@ -58,7 +58,12 @@ def rectangle(
 def ellipse(
     x: float, y: float, radius_x: float, radius_y: float, degrees: float, height: int, width: int
 ) -> Patch:
-    """Fill an ellipse about (x, y), turned clockwise; centres on its edge are inside."""
+    """Fill an ellipse about (x, y), turned clockwise; centres on its edge are inside.
+
+    A radius below zero is as long as one above: Label Studio writes it of an ellipse that was
+    pulled by a handle through itself.
+    """
+    radius_x, radius_y = abs(radius_x), abs(radius_y)
     cos, sin = _turn(degrees)
     reach = np.hypot([radius_x * cos, radius_x * sin], [radius_y * sin, radius_y * cos])
     rows = _between(np.array([y - reach[1], y + reach[1]]), height)

@@ -15,6 +15,7 @@ HEIGHT, WIDTH = 9, 11
 QUARTERS = st.integers(-12, 60).map(lambda number: number / 4)  # edges on centres, too
 POLYGONS = st.lists(st.tuples(QUARTERS, QUARTERS), max_size=9)
 SIZES = st.floats(0.1, 12)
+RADII = SIZES | SIZES.map(lambda size: -size)  # Label Studio's, after a flip
 DEGREES = st.floats(-720, 720)
 
 
@@ -71,11 +72,11 @@ def test_a_turned_rectangle_is_turned_about_its_corner(
             assert mask[row, column] == (0 < u < breadth and 0 < v < depth)
 
 
-@given(QUARTERS, QUARTERS, SIZES, SIZES, DEGREES)
+@given(QUARTERS, QUARTERS, RADII, RADII, DEGREES)
 def test_an_ellipse_is_turned_about_its_centre(
     x: float, y: float, radius_x: float, radius_y: float, degrees: float
 ) -> None:
-    """Turned back about its centre, each pixel is inside the upright ellipse."""
+    """Turned back about its centre, each pixel is inside the ellipse; radii have no sign."""
     mask = full(shapes.ellipse(x, y, radius_x, radius_y, degrees, HEIGHT, WIDTH))
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     for row, column in np.ndindex(HEIGHT, WIDTH):

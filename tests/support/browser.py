@@ -65,15 +65,12 @@ class StudioPage:
     def open_task(self, project_id: int, task_id: int) -> None:
         """Open a task in the data manager and wait until its image is on the canvas."""
         self.page.goto(f"{self.url}/projects/{project_id}/data?task={task_id}")
-        self.canvas().wait_for()
+        # Of the layers in it some are hidden. The image may reach beyond it on every side.
+        self.page.locator(".konvajs-content").first.wait_for()
         self.page.wait_for_function(
             "[...document.querySelectorAll('.lsf-image img')]"
             ".some(image => image.complete && image.naturalWidth > 0)"
         )
-
-    def canvas(self) -> "Locator":
-        """The topmost drawing layer. The image may reach beyond it on every side."""
-        return self.page.locator(".konvajs-content canvas").last
 
     def region_labels(self) -> list[str]:
         """The labels in the Regions panel, top to bottom."""
@@ -96,7 +93,7 @@ class StudioPage:
 
         from PIL import Image
 
-        left, top = self._on_page(x, y, width, height)
+        left, top = self.on_page(x, y, width, height)
         clip: Any = {"x": left - 1, "y": top - 1, "width": 3, "height": 3}
         image = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
         red, green, blue = image.getpixel((1, 1))
@@ -110,7 +107,7 @@ class StudioPage:
     def paint(self, points: Sequence[tuple[float, float]], width: int, height: int) -> None:
         """Press, move through `points` (x, y) of an image of this size, release."""
         self.page.locator("[aria-label=brush-tool]").click()
-        path = [self._on_page(x, y, width, height) for x, y in points]
+        path = [self.on_page(x, y, width, height) for x, y in points]
         mouse = self.page.mouse
         mouse.move(*path[0])
         mouse.down()
@@ -118,21 +115,64 @@ class StudioPage:
             mouse.move(*position, steps=8)
         mouse.up()
 
+    def deselect(self) -> None:
+        """Leave the selected region, so that the next gesture makes a region of its own."""
+        self.page.keyboard.press("Escape")
+        self._wait_selected(False)
+
+    def select_region(self, label: str) -> None:
+        """Click the only region of this label in the Regions panel: its handles appear."""
+        text = re.compile(f"^{re.escape(label)}$")
+        self._regions().filter(has_text=text).click()
+        self._wait_selected(True)
+
+    def _wait_selected(self, wanted: bool) -> None:
+        # `Htx` is the editor's state; what the page shows of it depends on the window's width.
+        self.page.wait_for_function(
+            "wanted => Htx.annotationStore.selected.regionStore.hasSelection === wanted",
+            arg=wanted,
+        )
+
+    def delete_region(self, label: str) -> None:
+        """Select the only region of this label and press Backspace."""
+        count = len(self.region_labels())
+        self.select_region(label)
+        self.page.keyboard.press("Backspace")
+        self.wait_regions(count - 1)
+
     def submit(self) -> dict[str, Any]:
         """Press Submit → the annotation as Label Studio stored it."""
-        stored = re.compile(r"/api/tasks/\d+/annotations/?")
-        with self.page.expect_response(
-            lambda answer: answer.request.method == "POST" and bool(stored.search(answer.url))
-        ) as caught:
-            self.page.click("[data-testid=bottombar-submit-button]")
+        return self._store("POST", r"/api/tasks/\d+/annotations/?", "submit")
+
+    def update(self) -> dict[str, Any]:
+        """Press Update → the annotation as Label Studio stored it."""
+        return self._store("PATCH", r"/api/annotations/\d+/?", "update")
+
+    def _store(self, method: str, path: str, button: str) -> dict[str, Any]:
+        with self._answer_to(method, path) as caught:
+            self.page.click(f"[data-testid=bottombar-{button}-button]")
         annotation: dict[str, Any] = caught.value.json()
         return annotation
+
+    def delete_annotation(self) -> None:
+        """Delete the annotation that is shown, from its menu, and confirm."""
+        self.page.locator(".lsf-annotation-button__trigger").click()
+        self.page.get_by_text("Delete Annotation", exact=True).click()
+        with self._answer_to("DELETE", r"/api/annotations/\d+/?"):
+            self.page.get_by_role("button", name="Delete", exact=True).click()
+
+    def _answer_to(self, method: str, path: str) -> Any:
+        asked = re.compile(path)
+        return self.page.expect_response(
+            lambda answer: answer.request.method == method and bool(asked.search(answer.url))
+        )
 
     def screenshot(self, path: Path) -> None:
         """Save what is seen as a PNG."""
         self.page.screenshot(path=path)
 
-    def _on_page(self, x: float, y: float, width: int, height: int) -> tuple[float, float]:
+    def on_page(self, x: float, y: float, width: int, height: int) -> tuple[float, float]:
+        """Where a position of the image stands in the window, in its pixels."""
         box = self.page.locator(".lsf-image img").first.bounding_box()
         assert box is not None, "no image to be seen"
         return box["x"] + x * box["width"] / width, box["y"] + y * box["height"] / height
