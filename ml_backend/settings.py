@@ -76,6 +76,11 @@ class Settings(BaseSettings):
         return self.storage_url or self.home.absolute().as_uri()
 
     @cached_property
+    def machine_code(self) -> Path:
+        """The folder where compiled code is kept from one start to the next."""
+        return self.home.absolute() / "cache" / "numba"
+
+    @cached_property
     def public_url(self) -> str:
         """The backend's address as Label Studio reaches it, without a trailing slash."""
         return (self.backend_url or f"http://{self.host}:{self.port}").rstrip("/")

@@ -58,6 +58,21 @@ def benchmark_rle() -> Iterator[Row]:
         _, ours = best_of(lambda a=array: orjson.dumps(a, option=orjson.OPT_SERIALIZE_NUMPY))
         yield speed(f"write JSON {name}", ours, other, target=5)
         yield memory(f"memory per mask {name}", peak, mask.nbytes, target=3)
+    yield written_result()
+
+
+def written_result(side: int = 2048) -> Row:
+    """Row of writing a whole brush result as JSON: ours as an array by orjson, other as a list."""
+    from ml_backend.masks.labels import make_label_config, parse_label_config
+    from ml_backend.masks.regions import encode_results
+
+    config = parse_label_config(make_label_config(["object"]))
+    mask = tiled(next(iter(masks().values())), side).astype(np.uint8)
+    array, plain = (encode_results(mask, config, as_arrays=kind) for kind in (True, False))
+    text, ours = best_of(lambda: orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
+    _, other = best_of(lambda: json.dumps(plain))
+    agree("brush results as JSON", json.loads(text) == plain)
+    return speed(f"write JSON, a brush result of {side}²", ours, other, target=5)
 
 
 def benchmark_export(*, quick: bool = False) -> Iterator[Row]:
@@ -78,10 +93,15 @@ def masks() -> dict[str, np.ndarray]:
     if not cases:
         cases["drawn discs"] = drawn_discs(1024)
     tile = next(iter(cases.values()))
-    repeats = [-(-4096 // length) for length in tile.shape]
-    cases["mosaic 4096²"] = np.ascontiguousarray(np.tile(tile, repeats)[:4096, :4096])
+    cases["mosaic 4096²"] = tiled(tile, 4096)
     cases["noise 1024²"] = np.random.default_rng(0).random((1024, 1024)) < 0.5
     return cases
+
+
+def tiled(tile: np.ndarray, side: int) -> np.ndarray:
+    """Repeat a mask until it fills a square."""
+    repeats = [-(-side // length) for length in tile.shape]
+    return np.ascontiguousarray(np.tile(tile, repeats)[:side, :side])
 
 
 def first_mask(folder: str) -> np.ndarray | None:
@@ -128,7 +148,7 @@ def peak_of(call: Callable[[], Any]) -> int:
 def agree(what: str, is_so: bool) -> None:
     """Stop where two implementations differ: their speed cannot be compared."""
     if not is_so:
-        raise SystemExit(f"{what} of Brushloop and of label-studio-sdk differ")
+        raise SystemExit(f"{what} of the two sides differ: their speed cannot be compared")
 
 
 def speed(case: str, ours: float, other: float, *, target: float) -> Row:

@@ -65,8 +65,10 @@ def run_step(step: str, project_id: int) -> str:
     """The job function: run `step` for the project and request the steps that follow."""
     from ml_backend.loop.context import open_context
     from ml_backend.loop.steps import STEPS
+    from ml_backend.masks import rle
 
     settings = load_settings()
+    rle.warm_up(settings.machine_code)  # a forked process has it from its parent
 
     def work(progress: Progress) -> Report:
         with open_context(settings) as context:

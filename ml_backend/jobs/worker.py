@@ -35,6 +35,7 @@ from ml_backend.jobs.connection import connect, reported
 from ml_backend.jobs.queues import QUEUES, RUN_STEP, Jobs, last_line
 from ml_backend.jobs.recovery import process_mark, recover
 from ml_backend.jobs.slots import Claim, Slots
+from ml_backend.masks import rle
 from ml_backend.settings import Settings, start_logging
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,13 @@ class StepWorker(_Worker):
         log.error("%s of project %d: failed after %.1f s: %s", step, project_id, seconds, reason)
 
 
+def get_ready(settings: Settings, preload: Sequence[str] = PRELOAD) -> None:
+    """Import what jobs need and load the codec's machine code, before the first job is forked."""
+    for module in preload:
+        importlib.import_module(module)
+    rle.warm_up(settings.machine_code)
+
+
 def run_worker(
     settings: Settings,
     *,
@@ -197,8 +205,8 @@ def run_worker(
     Jobs(settings).ping()
     if unknown := set(queues) - set(QUEUES):
         raise JobError(f"no queue {', '.join(sorted(unknown))}; choose of: {', '.join(QUEUES)}")
-    for module in preload if sys.platform != "darwin" else ():
-        importlib.import_module(module)
+    if preload and sys.platform != "darwin":
+        get_ready(settings, preload)
     connection = connect(settings, patient=True)
     with reported(settings):
         worker = _make_worker(settings, connection, queues, function)

@@ -9,6 +9,7 @@ cannot be imported, numpy and plain Python give the same results.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -94,16 +95,18 @@ def decode_brush(rle: Stream, height: int, width: int) -> NDArray[np.uint8]:
 def warm_up(cache_folder: Path | None = None) -> bool:
     """Compile the codec, or load it compiled, so that no request waits for it (about 1 s).
 
-    Compiled code is kept in `cache_folder`; by default beside the source, or in the user's
-    cache folder where the source is read-only. Returns False where numba is missing.
+    Compiled code is kept in `cache_folder`; by default, and where that cannot be made, beside
+    the source, or in the user's cache folder where the source is read-only. Returns False where
+    numba is missing.
     """
     if cache_folder is not None and not _compiled.cache_info().currsize:
         try:
             from numba import config
         except ImportError:
             return False
-        cache_folder.mkdir(parents=True, exist_ok=True)
-        config.CACHE_DIR = str(cache_folder)  # type: ignore[attr-defined]
+        with suppress(OSError):
+            cache_folder.mkdir(parents=True, exist_ok=True)
+            config.CACHE_DIR = str(cache_folder)  # type: ignore[attr-defined]
     return _compiled() is not None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
+import orjson
 
 from ml_backend.errors import ConfigError
 from ml_backend.studio.answers import check, parse, translated
@@ -58,17 +59,20 @@ class Transport:
         files: Files | None = None,
         seconds: float = READ_SECONDS,
     ) -> Any:
-        """One call of the API → its JSON. `content` is JSON that has been serialised already.
+        """One call of the API → its JSON.
 
-        Raises `StudioUnreachable` or `StudioRefused`, with method, address and status.
+        `body` is written by orjson and may hold uint8 arrays; `content` is JSON that has been
+        serialised already. Raises `StudioUnreachable` or `StudioRefused`, with method, address
+        and status.
         """
         what = f"{method} {self.url}{path}"
+        if body is not None:
+            content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         with translated(what):
             response = self._client.request(
                 method,
                 f"{self.url}{path}",
                 params=params,
-                json=body,
                 content=content,
                 files=files,
                 headers={"Content-Type": "application/json"} if content is not None else None,

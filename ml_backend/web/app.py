@@ -9,7 +9,6 @@ from typing import Any, Protocol, TypeVar
 import anyio
 from anyio import to_thread
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -29,6 +28,7 @@ from ml_backend.web.contract import (
 from ml_backend.web.doorman import Doorman, refuse
 from ml_backend.web.metrics import Metrics, Sample
 from ml_backend.web.predicting import Predicting, predict_each
+from ml_backend.web.reply import Reply
 
 logger = logging.getLogger(__name__)
 
@@ -88,14 +88,16 @@ def _open_jobs(settings: Settings) -> Requesting:
 
 def _open_service(settings: Settings) -> Predicting:
     from ml_backend.loop.serve import Service
+    from ml_backend.masks import rle
 
+    rle.warm_up(settings.machine_code)  # no request waits for a compiler
     return Service(settings)
 
 
 def _add_reading(app: FastAPI, service: Predicting, metrics: Metrics) -> None:
     @app.get("/health")
     async def health() -> Response:
-        return JSONResponse({"status": "UP"})
+        return Reply({"status": "UP"})
 
     @app.post("/setup")
     async def setup(request: Request) -> Response:
@@ -104,11 +106,11 @@ def _add_reading(app: FastAPI, service: Predicting, metrics: Metrics) -> None:
         version = await to_thread.run_sync(
             service.register, asked.project.id, asked.project.title, asked.label_config
         )
-        return JSONResponse({"model_version": version})
+        return Reply({"model_version": version})
 
     @app.get("/versions")
     async def versions() -> Response:
-        return JSONResponse({"versions": list(await to_thread.run_sync(service.versions))})
+        return Reply({"versions": list(await to_thread.run_sync(service.versions))})
 
     @app.get("/metrics")
     async def metrics_text() -> Response:
@@ -124,7 +126,7 @@ def _add_predict(app: FastAPI, service: Predicting, metrics: Metrics) -> None:
         asked = await _read(request, PredictRequest)
         _say(request, project=asked.project.id, tasks=len(asked.tasks))
         if not asked.tasks:
-            return JSONResponse({"results": []})
+            return Reply({"results": []})
         async with turn:
             if await request.is_disconnected():  # it gave up while it waited: spare the work
                 raise HTTPException(503, "the client went away")
@@ -153,7 +155,7 @@ def _add_webhook(
         if project is None:
             if training:
                 raise DataError("project: START_TRAINING names no project")
-            return JSONResponse({"status": "ignored"})
+            return Reply({"status": "ignored"})
         _say(request, project=project.id)
         if event.action == PROJECT_UPDATED:
             try:
@@ -161,7 +163,7 @@ def _add_webhook(
             except BrushloopError as error:  # sync reads the project again and says more
                 logger.warning("project %s not updated: %s", project.id, error)
         ids = [await _quickly(jobs.request, step, project.id) for step in event.steps]
-        return JSONResponse({"job": ids[-1]}, 201 if training else 200)
+        return Reply({"job": ids[-1]}, 201 if training else 200)
 
 
 async def _quickly(function: Callable[..., T], *args: object) -> T:
@@ -197,10 +199,10 @@ def _queue_gauges(jobs: Requesting) -> list[Sample]:
 async def _explain(request: Request, error: Exception) -> Response:
     status = next(code for kind, code in STATUS if isinstance(error, kind))
     logger.warning("%s refused with %d: %s", request.url.path, status, " ".join(str(error).split()))
-    return JSONResponse({"error": str(error)}, status)
+    return Reply({"error": str(error)}, status)
 
 
 async def _explain_http(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    return Reply({"error": error.detail}, error.status_code, headers=error.headers)

@@ -4,20 +4,20 @@ import logging
 import time
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ml_backend.web.auth import CHALLENGE, Gate
 from ml_backend.web.metrics import Metrics
+from ml_backend.web.reply import Reply
 
 logger = logging.getLogger(__name__)
 
 ROUTES = frozenset({"/health", "/setup", "/predict", "/webhook", "/versions", "/metrics"})
 
 
-def refuse() -> JSONResponse:
+def refuse() -> Reply:
     """401, for whoever lacks the right secret."""
-    return JSONResponse({"error": "authentication required"}, 401, headers=CHALLENGE)
+    return Reply({"error": "authentication required"}, 401, headers=CHALLENGE)
 
 
 class Doorman:
@@ -53,7 +53,7 @@ class Doorman:
             logger.exception("unexpected error at %s", _route(scope))
             if status:
                 raise  # too late for another answer: the server drops the connection
-            await JSONResponse({"error": "internal error; see the log"}, 500)(scope, receive, watch)
+            await Reply({"error": "internal error; see the log"}, 500)(scope, receive, watch)
         finally:
             self._record(scope, status, time.perf_counter() - started)
 

@@ -256,28 +256,34 @@ def test_unknown_queues_and_no_redis_are_refused(settings, tmp_path):
         worker.run_worker(Settings(home=tmp_path), preload=())
 
 
-def test_the_imports_before_the_fork_start_no_threads():
+def test_what_is_done_before_the_fork_starts_no_threads(tmp_path):
     """Forking is safe only from a process with a single thread and without a CUDA context.
 
-    OpenBLAS is left out: it ends its threads before a fork and makes new ones afterwards.
+    The codec is compiled by then, into the home folder, so that no job waits for it. OpenBLAS is
+    left out: it ends its threads before a fork and makes new ones afterwards.
     """
     if not Path("/proc/self/task").exists():
         pytest.skip("threads are counted in /proc, which this system does not have")
     code = (
-        "import os, importlib\n"
-        "from ml_backend.jobs.worker import PRELOAD\n"
-        "for name in PRELOAD: importlib.import_module(name)\n"
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from ml_backend.jobs.worker import get_ready\n"
+        "from ml_backend.settings import Settings\n"
+        "get_ready(Settings(home=Path(sys.argv[1])))\n"
         "import torch\n"
-        "print(len(os.listdir('/proc/self/task')), torch.cuda.is_initialized())\n"
+        "from ml_backend.masks import rle\n"
+        "print(len(os.listdir('/proc/self/task')), torch.cuda.is_initialized(),"
+        " rle._compiled.cache_info().currsize)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, str(tmp_path)],
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
     )
-    assert done.stdout.split() == ["1", "False"]
+    assert done.stdout.split() == ["1", "False", "1"]
+    assert list((tmp_path / "cache/numba").rglob("*.nbi"))
 
 
 def test_production_jobs_run_the_loop_s_steps(settings, tmp_path, monkeypatch):

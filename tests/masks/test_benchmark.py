@@ -24,7 +24,8 @@ def test_rows_have_the_promised_form(
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "rle", "--json"])
     benchmark.main()
     rows = json.loads(capsys.readouterr().out)
-    assert len(rows) == 4
+    assert len(rows) == 5
+    assert rows[-1]["case"] == "write JSON, a brush result of 2048²"
     for row in rows:
         assert list(row) == ["case", "ours", "other", "ratio", "unit", "target", "holds"]
         assert row["unit"] in {"ms", "MiB"}
