@@ -103,6 +103,15 @@ class Prediction(_Section):
     window: int = Field(256, ge=32, multiple_of=32, description="Side of an inference window, px.")
     overlap: int = Field(64, ge=0, description="Overlap of neighbouring windows, px.")
     batch_size: int = Field(8, ge=1, description="Windows a forward pass.")
+    minimum_area: int = Field(
+        0, ge=0, description="Objects of fewer pixels are left out of the predictions people see."
+    )
+    payload_limit: int = Field(
+        10_000_000,
+        ge=1000,
+        description="Bytes of JSON that one task's predicted regions may take; of a larger "
+        "prediction small objects are left out, and all if that is not enough.",
+    )
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "Prediction":

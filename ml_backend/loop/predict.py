@@ -13,12 +13,13 @@ from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.models import Models, Serving
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import encode_results
+from ml_backend.recipe import Prediction as PredictionRecipe
 from ml_backend.selection.uncertainty import confidence
 from ml_backend.store.rows import Prediction, Project, Tile
 
 log = logging.getLogger(__name__)
 CHUNK = 16  # tiles between two looks at the catalog: what a crash may cost
-SPECK = 64  # pixels; smaller objects are left out of a prediction too big for a browser
+SPECKS = (64, 1024)  # pixels; smaller objects are left out of a prediction that is too large
 
 
 def predict(context: Context, project_id: int, progress: Progress) -> Report:
@@ -34,7 +35,7 @@ def predict(context: Context, project_id: int, progress: Progress) -> Report:
     known = context.catalog.rounds.predictions(serving.version, tasks)
     waiting = [tile_id for tile_id in sorted(tasks) if not getattr(known.get(tile_id), "shown", 0)]
     tiles = context.catalog.pool.by_ids(waiting)
-    shown = 0
+    shown = reduced = 0
     for start in range(0, len(waiting), CHUNK):
         part = [tiles[tile_id] for tile_id in waiting[start : start + CHUNK] if tile_id in tiles]
         made = predictions_for(context, project, serving, part)
@@ -53,12 +54,14 @@ def predict(context: Context, project_id: int, progress: Progress) -> Report:
         )
         context.catalog.rounds.mark_shown(serving.version, made)
         shown += len(made)
+        reduced += sum(row.note is not None for row in made.values())
         progress(shown, len(waiting), f"{serving.version}: shown on {shown} tasks")
     show_version(context, project_id, serving.version)
-    return Report(
-        f"{serving.version} shown on {shown} open tasks",
-        {"version": serving.version, "shown": shown},
-    )
+    summary = f"{serving.version} shown on {shown} open tasks"
+    if reduced:
+        summary += f"; {reduced} predictions are too large to be shown whole, see the status"
+    numbers = {"version": serving.version, "shown": shown, "reduced": reduced}
+    return Report(summary, numbers)
 
 
 def show_version(context: Context, project_id: int, version: str) -> None:
@@ -83,9 +86,13 @@ def predictions_for(
     fresh = []
     pixels = (image for _, image in readable)
     for (tile, _), probs in zip(readable, serving.predictor.probs_many(pixels), strict=True):
-        regions, score = regions_from(serving.among(probs, labels.names), labels)
+        regions, score, note = regions_from(
+            serving.among(probs, labels.names), labels, project.recipe.prediction
+        )
         body = zlib.compress(orjson.dumps(regions, option=orjson.OPT_SERIALIZE_NUMPY), 1)
-        fresh.append(Prediction(tile.id, serving.version, score, body))
+        fresh.append(Prediction(tile.id, serving.version, score, body, note=note))
+        if note is not None:
+            log.warning("project %s, prediction of %s: %s", project.id, tile.title, note)
     context.catalog.rounds.save_predictions(fresh)
     return found | {row.tile_id: row for row in fresh}
 
@@ -102,12 +109,13 @@ def readable_tiles(
 
 
 def regions_from(
-    probs_CHW: NDArray[np.float32], labels: LabelConfig
-) -> tuple[list[dict[str, object]], float]:
+    probs_CHW: NDArray[np.float32], labels: LabelConfig, recipe: PredictionRecipe
+) -> tuple[list[dict[str, object]], float, str | None]:
     """Probabilities → Label Studio's regions with their scores, and the confidence of the whole.
 
-    A region's score is the mean probability of its label inside it. The streams are arrays,
-    which orjson writes ten times as fast as lists.
+    The third is a note for people where the regions are too large and not all are given. A
+    region's score is the mean probability of its label inside it. The streams are arrays, which
+    orjson writes ten times as fast as lists.
     """
     label_map = probs_CHW.argmax(axis=0).astype(np.uint8)
     scores = {
@@ -117,19 +125,38 @@ def regions_from(
     }
     doubt = float(1 - probs_CHW.max(axis=0).mean(dtype=np.float64))
     sure = confidence("least_confidence", doubt, len(labels.labels))
-    return _drawable(label_map, labels, scores), sure
+    regions, note = _drawable(label_map, labels, scores, recipe)
+    return regions, sure, note
 
 
 def _drawable(
-    label_map: NDArray[np.uint8], labels: LabelConfig, scores: dict[int, float]
-) -> list[dict[str, object]]:
+    label_map: NDArray[np.uint8],
+    labels: LabelConfig,
+    scores: dict[int, float],
+    recipe: PredictionRecipe,
+) -> tuple[list[dict[str, object]], str | None]:
     """Regions that a browser can draw; of a prediction that is noise, without specks or none."""
-    for area in (0, SPECK):
+    least, limit = recipe.minimum_area, recipe.payload_limit
+    left_out = None
+    for area in (least, *(speck for speck in SPECKS if speck > least)):
+        if area > least:
+            left_out = f"objects of fewer than {area} px are not shown"
         try:
-            return encode_results(label_map, labels, scores, as_arrays=True, minimum_area=area)
-        except RegionError as error:
-            log.warning("specks of a prediction are left out: %s", error)
-    return []
+            regions = encode_results(
+                label_map, labels, scores, as_arrays=True, minimum_area=area, limit=limit
+            )
+        except RegionError:
+            continue
+        break
+    else:
+        regions, left_out = [], "nothing of it is shown"
+    if left_out is None:
+        return regions, None
+    return regions, (
+        f"it takes more than {limit / 1e6:g} MB (prediction.payload_limit), which a browser does "
+        f"not draw in time, so {left_out}; cut the images into tiles (pool.tile), or leave small "
+        "objects out of every prediction (prediction.minimum_area)"
+    )
 
 
 def regions_of(row: Prediction) -> list[dict[str, object]]:

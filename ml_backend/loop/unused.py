@@ -15,7 +15,10 @@ class Unused:
 
 
 def unused(context: Context, project_id: int) -> list[Unused]:
-    """Images that were set aside, tasks without an image, annotations not read, or not in full."""
+    """Images that were set aside, tasks without an image, annotations not read, or not in full.
+
+    And predictions of the current model that are too large to be shown.
+    """
     site = context.settings.label_studio_url or ""
 
     def link(task_id: int) -> str:
@@ -23,11 +26,16 @@ def unused(context: Context, project_id: int) -> list[Unused]:
 
     catalog = context.catalog
     tasks = catalog.work.tasks(project_id)
-    tiles = catalog.pool.by_ids(task.tile_id for task in tasks if task.tile_id is not None)
+    current = catalog.models.current(project_id)
+    notes = catalog.rounds.noted(current.version) if current else {}
+    with_task = (task.tile_id for task in tasks if task.tile_id is not None)
+    tiles = catalog.pool.by_ids([*with_task, *notes])
     shown: dict[int, list[str]] = {}
+    of_tile: dict[int, list[str]] = {}
     for task in tasks:
         if task.tile_id is not None:
             shown.setdefault(tiles[task.tile_id].image.id, []).append(link(task.id))
+            of_tile.setdefault(task.tile_id, []).append(link(task.id))
     found = [
         Unused(f"set aside: {image.name}", image.reason or "", tuple(shown.get(image.id, ())))
         for image in catalog.pool.images(project_id)
@@ -40,6 +48,10 @@ def unused(context: Context, project_id: int) -> list[Unused]:
         Unused(f"annotation {row.id}", row.reason, (link(row.task_id),))
         for row in catalog.work.annotations(project_id)
         if row.reason and not row.deleted
+    ]
+    found += [
+        Unused(f"prediction of {tiles[tile_id].title}", note, tuple(of_tile.get(tile_id, ())))
+        for tile_id, note in notes.items()
     ]
     return found
 

@@ -111,9 +111,18 @@ class Rounds:
                 )
                 for row in connection.execute(query):
                     found[row.tile_id] = Prediction(
-                        row.tile_id, row.model, row.score, row.result, row.shown
+                        row.tile_id, row.model, row.score, row.result, row.shown, row.note
                     )
         return found
+
+    def noted(self, model: str) -> dict[int, str]:
+        """Tile → note of this model's prediction, for those that have one, by tile."""
+        query = select(predictions.c.tile_id, predictions.c.note).where(
+            predictions.c.model == model, predictions.c.note.is_not(None)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(predictions.c.tile_id))
+            return {row.tile_id: row.note for row in rows}
 
     def mark_shown(self, model: str, tile_ids: Iterable[int]) -> None:
         """Label Studio has these predictions."""

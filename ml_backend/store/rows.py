@@ -202,10 +202,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model said about a tile, ready for Label Studio."""
+    """What a model said about a tile, ready for Label Studio.
+
+    `note`: what of it people do not see, and why.
+    """
 
     tile_id: int
     model: str
     score: float
     result: bytes
     shown: bool = False
+    note: str | None = None

@@ -148,6 +148,14 @@ merges = Table(
     Column("mask", Text, nullable=False),
 )
 
+exports = Table(
+    "exports",
+    metadata,
+    Column("image_id", ForeignKey("images.id"), primary_key=True),
+    _project(),
+    Column("state", String(64), nullable=False),  # of its mask when it was exported last
+)
+
 models = Table(
     "models",
     metadata,
@@ -211,6 +219,7 @@ predictions = Table(
     Column("score", Float, nullable=False),  # confidence, 0..1
     Column("result", LargeBinary, nullable=False),  # zlib of the JSON list of regions
     Column("shown", Boolean, nullable=False),  # whether Label Studio has it as a prediction
+    Column("note", Text),  # what of it people do not see, and why
 )
 
 Index("tasks_open", tasks.c.project_id, tasks.c.deleted)
