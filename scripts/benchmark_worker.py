@@ -16,27 +16,26 @@ def convert_with_brushloop(tasks: Path, target: Path, xml: str) -> float:
     """Write COCO and PNG; the duration in seconds."""
     import orjson
 
-    from ml_backend.export import EXPORTERS, ExportItem
+    from ml_backend.export import ExportItem, write_items
     from ml_backend.masks.labels import parse_label_config
     from ml_backend.masks.regions import decode_results
 
     start = time.perf_counter()
     config = parse_label_config(xml)
-    for name in ("coco", "png"):
-        # One file in memory at a time, each task's latest annotation as a label map
-        items = (
-            ExportItem(
-                task["data"]["image"].rsplit("/", 1)[-1],
-                decode_results(
-                    result, config, result[0]["original_height"], result[0]["original_width"]
-                ).label_map,
-                "annotation",
-            )
-            for path in sorted(tasks.glob("*.json"))
-            for task in orjson.loads(path.read_bytes())
-            for result in [max(task["annotations"], key=lambda one: one["created_at"])["result"]]
+    # One file in memory at a time, each task's latest annotation as a label map
+    items = (
+        ExportItem(
+            task["data"]["image"].rsplit("/", 1)[-1],
+            decode_results(
+                result, config, result[0]["original_height"], result[0]["original_width"]
+            ).label_map,
+            "annotation",
         )
-        EXPORTERS[name](items, target, config)
+        for path in sorted(tasks.glob("*.json"))
+        for task in orjson.loads(path.read_bytes())
+        for result in [max(task["annotations"], key=lambda one: one["created_at"])["result"]]
+    )
+    write_items(("coco", "png"), items, target, config)
     return time.perf_counter() - start
 
 

@@ -67,10 +67,29 @@ def export(
         typer.Option("--format", help="png, coco, …: docs/recipes.md; repeatable."),
     ] = None,
     source: Annotated[str, typer.Option(help="people, model or both.")] = "both",
+    annotators: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose masks count where a task has several: latest, all or consensus "
+            "[default: the recipe's loop.annotators]."
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or all.")] = "all",
+    changed_since: Annotated[
+        str | None,
+        typer.Option(
+            help="Only images whose annotation or model version changed after this moment "
+            "(ISO 8601, such as 2026-03-01T08:00+01:00), or since their last export (last)."
+        ),
+    ] = None,
     home: Home = None,
     project: ProjectId = None,
 ) -> None:
-    """Write masks: people's where there are any, the current model's for the rest."""
+    """Write masks: people's where there are any, the current model's for the rest.
+
+    What the folder holds of the same formats is replaced once all is complete. Interrupted, the
+    same command carries on.
+    """
     from ml_backend.cli.printing import progress_bar
     from ml_backend.loop.export import export as write
 
@@ -81,6 +100,9 @@ def export(
             folder,
             formats=formats or ("png", "coco"),
             source=source,
+            annotators=annotators,
+            split=split,
+            changed_since=changed_since,
             progress=progress,
         )
     for name, written in done.written.items():

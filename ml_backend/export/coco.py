@@ -7,8 +7,7 @@ annotations are kept. Unknown pixels (255) belong to no annotation: only the PNG
 from background. Nothing depends on the clock.
 """
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,29 +15,23 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ml_backend.export.coco_document import categories_of, coco_document
-from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
-from ml_backend.export.publish import staged_file
+from ml_backend.export.formats import Add, exporter
+from ml_backend.export.items import ExportItem
+from ml_backend.export.stage import Part
 from ml_backend.masks.labels import LabelConfig
 
 
-@EXPORTERS.register("coco")
-def write_coco(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/coco.json`, replacing an earlier one once the new one is complete.
+@exporter("coco", "coco.json")
+def write_coco(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `coco.json`."""
+    with coco_document(part, "coco.json", categories_of(config)) as document:
 
-    Raises `DataError` (unsafe or repeated names), `RegionError` (pixels that are no label)
-    and `StoreError` (the file system refuses).
-    """
-    target = folder / "coco.json"
-    tally = Tally(labels=len(config.labels))
-    with (
-        staged_file(target) as parts,
-        coco_document(parts / target.name, categories_of(config)) as document,
-    ):
-        for item, present in tally.checked(items):
+        def add(item: ExportItem, present: list[int]) -> None:
             image_id = document.image(item)
             for label in present:
                 document.region(image_id, label, region(item.label_map == label))
-    return tally.report(target)
+
+        yield add
 
 
 def region(mask: NDArray[np.bool_]) -> dict[str, object]:

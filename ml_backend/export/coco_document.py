@@ -2,15 +2,14 @@
 
 import json
 import shutil
-import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ml_backend.export.items import ExportItem
-from ml_backend.export.publish import sync
+from ml_backend.export.stage import Part
 from ml_backend.masks.labels import LabelConfig
 
 _INFO = {"description": "Masks exported by Brushloop", "version": "1.0"}
@@ -22,7 +21,7 @@ class CocoDocument:
 
     _images: BinaryIO
     _annotations: BinaryIO
-    _counts: dict[str, int] = field(default_factory=lambda: {"images": 0, "annotations": 0})
+    _counts: Counter[str]
 
     def image(self, item: ExportItem) -> int:
         """Add an image; its id."""
@@ -49,19 +48,21 @@ class CocoDocument:
 
 
 @contextmanager
-def coco_document(path: Path, categories: Iterable[Mapping[str, Any]]) -> Iterator[CocoDocument]:
-    """An open document that is complete at `path` when the block ends."""
+def coco_document(
+    part: Part, path: str, categories: Iterable[Mapping[str, Any]]
+) -> Iterator[CocoDocument]:
+    """An open document that is complete at `path` when the block ends well."""
     # Images and annotations come interleaved but stand apart: the latter wait in a file
-    with path.open("wb") as document, tempfile.TemporaryFile(dir=path.parent) as waiting:
+    document, waiting = part.growing(path), part.growing(path, scratch=True)
+    if not document.tell():
         fields = {"info": _INFO, "licenses": [], "categories": list(categories)}
         lines = [f"{_dump(name)}: {_dump(value)},\n" for name, value in fields.items()]
         document.write(("{\n" + "".join(lines) + '"images": [\n').encode())
-        yield CocoDocument(document, waiting)
-        document.write(b'\n],\n"annotations": [\n')
-        waiting.seek(0)
-        shutil.copyfileobj(waiting, document)
-        document.write(b"\n]\n}\n")
-        sync(document)
+    yield CocoDocument(document, waiting, part.counts)
+    document.write(b'\n],\n"annotations": [\n')
+    waiting.seek(0)
+    shutil.copyfileobj(waiting, document)
+    document.write(b"\n]\n}\n")
 
 
 def categories_of(config: LabelConfig) -> list[dict[str, Any]]:

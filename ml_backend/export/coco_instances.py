@@ -9,9 +9,8 @@ Components are 8-connected and numbered by their first pixel. Images, categories
 becomes of unknown pixels are as in `coco`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,10 @@ from scipy import ndimage
 
 from ml_backend.export.coco import rle_fields
 from ml_backend.export.coco_document import CocoDocument, categories_of, coco_document
-from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
-from ml_backend.export.publish import staged_file
+from ml_backend.export.formats import Add, exporter
+from ml_backend.export.items import ExportItem
 from ml_backend.export.rings import rings
+from ml_backend.export.stage import Part
 from ml_backend.masks.instances import components
 from ml_backend.masks.labels import LabelConfig
 
@@ -30,16 +30,31 @@ Fields = dict[str, object]
 _COLUMNS = 64  # looked through for runs at a time: columns of an array in rows need a copy
 
 
-@EXPORTERS.register("coco_instances")
-def write_instances(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/coco_instances.json`, whole or not at all. Raises as `write_coco`."""
-    return _write(items, folder / "coco_instances.json", config, polygons=False)
+@exporter("coco_instances", "coco_instances.json")
+def write_instances(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `coco_instances.json`."""
+    with coco_document(part, "coco_instances.json", categories_of(config)) as document:
+
+        def add(item: ExportItem, _present: list[int]) -> None:
+            _add(document, item, polygons=False)
+
+        yield add
 
 
-@EXPORTERS.register("coco_polygons")
-def write_polygons(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/coco_polygons.json`, whole or not at all. Raises as `write_coco`."""
-    return _write(items, folder / "coco_polygons.json", config, polygons=True)
+@exporter("coco_polygons", "coco_polygons.json")
+def write_polygons(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `coco_polygons.json`."""
+    with coco_document(part, "coco_polygons.json", categories_of(config)) as document:
+
+        def add(item: ExportItem, _present: list[int]) -> None:
+            part.counts["with_holes"] += _add(document, item, polygons=True)
+
+        yield add
+    if part.counts["with_holes"]:
+        part.notes.append(
+            "instances with holes, which no COCO polygon can leave out: "
+            f"{part.counts['with_holes']} kept as RLE"
+        )
 
 
 def instance_regions(instances: NDArray[np.int32], count: int) -> Iterator[Fields]:
@@ -62,24 +77,6 @@ def instance_regions(instances: NDArray[np.int32], count: int) -> Iterator[Field
             counts = np.append(counts, instances.size - edges[-1])
         whole = {"size": [height, width], "counts": counts.tolist()}
         yield rle_fields(coco_mask.frPyObjects(whole, height, width))
-
-
-def _write(
-    items: Iterable[ExportItem], target: Path, config: LabelConfig, *, polygons: bool
-) -> Report:
-    tally = Tally(labels=len(config.labels))
-    with_holes = 0
-    with (
-        staged_file(target) as parts,
-        coco_document(parts / target.name, categories_of(config)) as document,
-    ):
-        for item, _ in tally.checked(items):
-            with_holes += _add(document, item, polygons=polygons)
-    if with_holes:
-        tally.notes.append(
-            f"instances with holes, which no COCO polygon can leave out: {with_holes} kept as RLE"
-        )
-    return tally.report(target)
 
 
 def _add(document: CocoDocument, item: ExportItem, *, polygons: bool) -> int:

@@ -8,8 +8,7 @@ The segments of an image are the connected components of each label (8-connected
 calls void: background and unknown pixels. Every category is a thing.
 """
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,33 +16,32 @@ from PIL import Image
 
 from ml_backend.export.coco_document import CocoDocument, categories_of, coco_document
 from ml_backend.export.coco_instances import instance_regions
-from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
-from ml_backend.export.names import FileNames
+from ml_backend.export.formats import Add, exporter
+from ml_backend.export.items import ExportItem
 from ml_backend.export.png import png_bytes
-from ml_backend.export.publish import staged_folder, write_synced
+from ml_backend.export.stage import Part
 from ml_backend.masks.instances import components
 from ml_backend.masks.labels import LabelConfig
 
+_FOLDER = "coco_panoptic"
 
-@EXPORTERS.register("coco_panoptic")
-def write_panoptic(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/coco_panoptic/`, whole or not at all. Raises as `write_coco`."""
-    target = folder / "coco_panoptic"
-    tally = Tally(labels=len(config.labels))
-    names = FileNames(".png", tally)
+
+@exporter("coco_panoptic", _FOLDER, unknown="void, as background")
+def write_panoptic(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `coco_panoptic/`."""
+    names = part.names(".png")
     categories = [
         {**category, "isthing": 1, "color": list(bytes.fromhex(label.colour.removeprefix("#")))}
         for category, label in zip(categories_of(config), config.labels, strict=True)
     ]
-    with (
-        staged_folder(target) as fresh,
-        coco_document(fresh / "panoptic.json", categories) as document,
-    ):
-        (fresh / "panoptic").mkdir()
-        for item, _ in tally.checked(items):
+    part.folder(f"{_FOLDER}/panoptic")
+    with coco_document(part, f"{_FOLDER}/panoptic.json", categories) as document:
+
+        def add(item: ExportItem, _present: list[int]) -> None:
             name = names.take(item.name)
-            write_synced(fresh / "panoptic" / name, _add(document, item, name))
-    return tally.report(target, unknown="void, as background")
+            part.write(f"{_FOLDER}/panoptic/{name}", _add(document, item, name))
+
+        yield add
 
 
 def _add(document: CocoDocument, item: ExportItem, name: str) -> bytes:

@@ -1,28 +1,22 @@
-"""What every format takes and gives: items in, a report out, names and pixels checked.
-
-An exporter is `f(items, folder, config)`. It takes the items one at a time, so that memory
-stays flat in their number, and publishes its result inside `folder` whole or not at all:
-`png` makes `folder/png/`, `coco` makes `folder/coco.json`, so both may share one folder. The
-same items in the same order give the same bytes.
-"""
+"""What every format is given: an image's mask and what is known of it, checked and counted."""
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import DataError, RegionError
 from ml_backend.masks.instances import pixel_counts
-from ml_backend.masks.labels import IGNORE, LabelConfig
-from ml_backend.registry import Registry
+from ml_backend.masks.labels import IGNORE
 
 _DRIVE = re.compile(r"[A-Za-z]:")
+Source = Literal["annotation", "given", "model", "both"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +25,15 @@ class ExportItem:
 
     `name`: the image's own name, with `/` between sub-folders, unique within an export.
     `label_map`: (H, W) uint8; 0 background, 1..K the labels in the labeling config's order,
-    255 unknown. `source`: who drew it, a person or the current model. What more is known:
-    `task_url`, the task's page in Label Studio; `annotator`, who submitted it; `version`, of
-    the model that drew it; `split`, `train` or `val`.
+    255 unknown. `source`: who drew it: people in Label Studio (`annotation`), whoever made the
+    mask that came with the image (`given`), the model, or people and the model (`both`). What
+    more is known: `task_url`, pages in Label Studio, and `annotator`, who submitted it, each
+    with a space between several; `version`, of the model that drew; `split`, `train` or `val`.
     """
 
     name: str
     label_map: NDArray[np.uint8]
-    source: Literal["annotation", "model"]
+    source: Source
     task_url: str | None = None
     annotator: str | None = None
     version: str | None = None
@@ -46,8 +41,21 @@ class ExportItem:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """An image that is to be exported, its mask not loaded yet.
+
+    `key` is another one whenever anything of the item is: an export that carries on takes over
+    what was finished under the same name and key.
+    """
+
+    name: str
+    key: str
+    load: Callable[[], ExportItem]
+
+
+@dataclass(frozen=True)
 class Report:
-    """What an exporter wrote.
+    """What a format wrote.
 
     `path`: the published folder or file. `images` counts items, empty masks included;
     `regions` counts pairs of image and label that hold at least one pixel.
@@ -61,50 +69,48 @@ class Report:
     notes: tuple[str, ...] = ()
 
 
-Exporter = Callable[[Iterable[ExportItem], Path, LabelConfig], Report]
-EXPORTERS: Registry[Exporter] = Registry("export format")
-
-
 @dataclass
 class Tally:
-    """Checks items on their way through an exporter, and counts them."""
+    """Checks items on their way to the formats, and counts them."""
 
     labels: int
     images: int = 0
     regions: int = 0
     unknown: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    _names: set[str] = field(default_factory=set)
+    names: dict[str, None] = field(default_factory=dict)  # in the order of the export
 
-    def checked(self, items: Iterable[ExportItem]) -> Iterator[tuple[ExportItem, list[int]]]:
-        """Each item with the labels that occur in it, ascending, ignored pixels left out.
+    def check(self, item: ExportItem) -> list[int]:
+        """Count an item; the labels that occur in it, ascending, unknown pixels left out.
 
         Raises `DataError` for a name that is unsafe or occurs twice, and `RegionError` for
         pixels that are no label of the config.
         """
-        for item in items:
-            check_name(item.name)
-            if item.name in self._names:
-                raise DataError(f"image {item.name!r} is exported twice; names must be unique")
-            self._names.add(item.name)
-            values = _values_in(item, self.labels)
-            present = [value for value in values if 0 < value < IGNORE]
-            self.unknown += IGNORE in values
-            self.images += 1
-            self.regions += len(present)
-            self.by_source[item.source] += 1
-            yield item, present
+        self.name(item.name)
+        values = _values_in(item, self.labels)
+        present = [value for value in values if 0 < value < IGNORE]
+        self.unknown += IGNORE in values
+        self.images += 1
+        self.regions += len(present)
+        self.by_source[item.source] += 1
+        return present
 
-    def report(self, path: Path, *, unknown: str | None = None) -> Report:
-        """The counts so far, for what now stands at `path`.
+    def name(self, name: str) -> None:
+        """Take a name. Raises `DataError` where it is unsafe or was taken."""
+        check_name(name)
+        if name in self.names:
+            raise DataError(f"image {name!r} is exported twice; names must be unique")
+        self.names[name] = None
 
-        `unknown`: what unknown pixels have become in a format that cannot tell them apart.
-        """
-        if self.unknown and unknown is not None:
-            self.notes.append(f"images with unknown pixels, here {unknown}: {self.unknown}")
-        by_source = dict(sorted(self.by_source.items()))
-        return Report(path, self.images, self.regions, by_source, tuple(self.notes))
+    def numbers(self) -> dict[str, Any]:
+        """The counts, as JSON."""
+        counts = {"images": self.images, "regions": self.regions, "unknown": self.unknown}
+        return counts | {"by_source": dict(self.by_source)}
+
+    def restore(self, numbers: dict[str, Any]) -> None:
+        """Take over counts that `numbers` gave."""
+        self.images, self.regions = numbers["images"], numbers["regions"]
+        self.unknown, self.by_source = numbers["unknown"], Counter(numbers["by_source"])
 
 
 def check_name(name: str) -> None:

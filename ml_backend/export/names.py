@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import PurePosixPath
 
-from ml_backend.export.items import Tally
-
 
 class FileNames:
     """Hands out a file name for each image so that none is given twice.
@@ -17,17 +15,17 @@ class FileNames:
     An empty `suffix` leaves names as they are until they meet.
     """
 
-    def __init__(self, suffix: str, tally: Tally | None = None) -> None:
+    def __init__(self, suffix: str, notes: list[str] | None = None) -> None:
         self._suffix = suffix
-        self._tally = tally
+        self._notes = notes
         self._taken: set[str] = set()
 
     def take(self, image_name: str) -> str:
-        """The first free name for this image's file; the tally notes any but the plain one."""
+        """The first free name for this image's file; any but the plain one is noted."""
         name = next(name for name in self._candidates(image_name) if self._claim(name))
         plain = self.plain(image_name)
-        if name != plain and self._tally is not None:
-            self._tally.notes.append(f"{image_name}: mask written as {name}, as {plain} was taken")
+        if name != plain and self._notes is not None:
+            self._notes.append(f"{image_name}: mask written as {name}, as {plain} was taken")
         return name
 
     def plain(self, image_name: str) -> str:

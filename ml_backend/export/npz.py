@@ -9,30 +9,29 @@ whose archive needs another name.
 
 import io
 import zipfile
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
-from ml_backend.export.names import FileNames
-from ml_backend.export.publish import staged_folder, write_synced
+from ml_backend.export.formats import Add, exporter
+from ml_backend.export.items import ExportItem
+from ml_backend.export.stage import Part
 from ml_backend.masks.labels import LabelConfig
 
 
-@EXPORTERS.register("npz")
-def write_npz(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/npz/`, whole or not at all. Raises as `write_png`."""
-    target = folder / "npz"
-    tally = Tally(labels=len(config.labels))
-    names = FileNames(".npz", tally)
+@exporter("npz", "npz")
+def write_npz(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `npz/`."""
+    names = part.names(".npz")
     classes = np.array(["background", *config.names])
-    with staged_folder(target) as fresh:
-        for item, _ in tally.checked(items):
-            archive = archived({"label_map": item.label_map, "classes": classes})
-            write_synced(fresh / names.take(item.name), archive)
-    return tally.report(target)
+    part.folder("npz")
+
+    def add(item: ExportItem, _present: list[int]) -> None:
+        archive = archived({"label_map": item.label_map, "classes": classes})
+        part.write(f"npz/{names.take(item.name)}", archive)
+
+    yield add
 
 
 def archived(arrays: dict[str, NDArray[np.generic]]) -> bytes:

@@ -9,36 +9,30 @@ The mask of `a/b.tif` is `a/b.png`; the report notes each mask that needs anothe
 
 import io
 import json
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
-from ml_backend.export.names import FileNames
-from ml_backend.export.publish import staged_folder, write_synced
+from ml_backend.export.formats import Add, exporter
+from ml_backend.export.items import ExportItem
+from ml_backend.export.stage import Part
 from ml_backend.masks.labels import IGNORE, LabelConfig
 
 _UNKNOWN = (128, 128, 128)
 
 
-@EXPORTERS.register("png")
-def write_png(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/png/`, replacing an earlier one once the new one is complete.
+@exporter("png", "png")
+def write_png(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `png/`."""
+    palette, names = _palette(config), part.names(".png")
 
-    Raises `DataError` (unsafe or repeated names), `RegionError` (pixels that are no label)
-    and `StoreError` (the file system refuses).
-    """
-    target = folder / "png"
-    tally = Tally(labels=len(config.labels))
-    palette, names = _palette(config), FileNames(".png", tally)
-    with staged_folder(target) as fresh:
-        for item, _ in tally.checked(items):
-            write_synced(fresh / names.take(item.name), encode_indexed(item.label_map, palette))
-        write_synced(fresh / "classes.json", _classes(config, palette))
-    return tally.report(target)
+    def add(item: ExportItem, _present: list[int]) -> None:
+        part.write(f"png/{names.take(item.name)}", encode_indexed(item.label_map, palette))
+
+    yield add
+    part.write("png/classes.json", _classes(config, palette))
 
 
 def encode_indexed(label_map: NDArray[np.uint8], palette: bytes) -> bytes:

@@ -10,38 +10,37 @@ are 0.
 
 import json
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 
-from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
+from ml_backend.export.formats import Add, exporter
+from ml_backend.export.items import ExportItem
 from ml_backend.export.names import FileNames
 from ml_backend.export.png import png_bytes
-from ml_backend.export.publish import staged_folder, write_synced
+from ml_backend.export.stage import Part
 from ml_backend.masks.labels import LabelConfig
 
 _TABLE = "classes.json"
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # of Windows
 
 
-@EXPORTERS.register("png_classes")
-def write_png_classes(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/png_classes/`, whole or not at all. Raises as `write_png`."""
-    target = folder / "png_classes"
-    tally = Tally(labels=len(config.labels))
-    names, places = FileNames(".png", tally), label_folders(config.names)
-    with staged_folder(target) as fresh:
-        for place in places:
-            (fresh / place).mkdir()
-        for item, _ in tally.checked(items):
-            name = names.take(item.name)
-            for number, place in enumerate(places, start=1):
-                binary = (item.label_map == number).view(np.uint8) * np.uint8(255)
-                write_synced(fresh / place / name, png_bytes(Image.fromarray(binary)))
-        write_synced(fresh / _TABLE, _table(config, places))
-    return tally.report(target, unknown="0")
+@exporter("png_classes", "png_classes", unknown="0")
+def write_png_classes(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `png_classes/`."""
+    names, places = part.names(".png"), label_folders(config.names)
+    for place in places:
+        part.folder(f"png_classes/{place}")
+
+    def add(item: ExportItem, _present: list[int]) -> None:
+        name = names.take(item.name)
+        for number, place in enumerate(places, start=1):
+            binary = (item.label_map == number).view(np.uint8) * np.uint8(255)
+            part.write(f"png_classes/{place}/{name}", png_bytes(Image.fromarray(binary)))
+
+    yield add
+    part.write(f"png_classes/{_TABLE}", _table(config, places))
 
 
 def label_folders(labels: Iterable[str]) -> list[str]:

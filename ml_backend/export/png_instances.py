@@ -9,44 +9,42 @@ pixel. Unknown pixels are 0. A number's label is in `instances.json`, one line a
 """
 
 import json
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
 from ml_backend.errors import RegionError
-from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
-from ml_backend.export.names import FileNames
+from ml_backend.export.formats import Add, exporter
+from ml_backend.export.items import ExportItem
 from ml_backend.export.png import png_bytes
-from ml_backend.export.publish import staged_folder, sync, write_synced
+from ml_backend.export.stage import Part
 from ml_backend.masks.instances import components
 from ml_backend.masks.labels import LabelConfig
 
 _MOST = 2**16 - 1
 
 
-@EXPORTERS.register("png_instances")
-def write_png_instances(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/png_instances/`, whole or not at all.
+_BEGIN = b'{"images": ['
 
-    Raises as `write_png`, and `RegionError` for an image of more than 65,535 instances.
-    """
-    target = folder / "png_instances"
-    tally = Tally(labels=len(config.labels))
-    names = FileNames(".png", tally)
-    with staged_folder(target) as fresh, (fresh / "instances.json").open("wb") as table:
-        table.write(b'{"images": [')
-        for item, _ in tally.checked(items):
-            mask = names.take(item.name)
-            pixels, numbers = _encoded(item, config)
-            write_synced(fresh / mask, pixels)
-            entry = {"image": item.name, "mask": mask, "source": item.source, "instances": numbers}
-            table.write(b"\n" if tally.images == 1 else b",\n")
-            table.write(json.dumps(entry, ensure_ascii=False).encode())
-        table.write(b"\n]}\n")
-        sync(table)
-    return tally.report(target, unknown="0")
+
+@exporter("png_instances", "png_instances", unknown="0")
+def write_png_instances(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `png_instances/`. Raises `RegionError` for an image of more than 65,535 instances."""
+    names, table = part.names(".png"), part.growing("png_instances/instances.json")
+    if not table.tell():
+        table.write(_BEGIN)
+
+    def add(item: ExportItem, _present: list[int]) -> None:
+        mask = names.take(item.name)
+        pixels, numbers = _encoded(item, config)
+        part.write(f"png_instances/{mask}", pixels)
+        entry = {"image": item.name, "mask": mask, "source": item.source, "instances": numbers}
+        table.write(b"\n" if table.tell() == len(_BEGIN) else b",\n")
+        table.write(json.dumps(entry, ensure_ascii=False).encode())
+
+    yield add
+    table.write(b"\n]}\n")
 
 
 def _encoded(item: ExportItem, config: LabelConfig) -> tuple[bytes, dict[str, str]]:

@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all: temporary name, fsync, rename."""
+"""Files and folders that appear whole or not at all: fsync, then rename."""
 
+import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,52 +11,36 @@ from typing import BinaryIO
 from ml_backend.errors import StoreError
 
 
-@contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of `target` when the block ends well.
+def publish(fresh: Path, former: Path, folder: Path) -> None:
+    """Move what is in `fresh` into `folder`, where it takes the place of what has its name.
 
-    The earlier `target` goes only after the new one is complete; if the block raises,
-    it stays and the new files go. Raises `StoreError` for what the file system refuses.
+    What it replaces goes to `former`. May be repeated after an interruption: it goes on with
+    what is left in `fresh`. What the file system refuses leaves the earlier file or folder.
     """
-    with _translated(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    former.mkdir(exist_ok=True)
+    for entry in sorted(fresh.iterdir()):
+        target, old = folder / entry.name, former / entry.name
+        if entry.is_file():
+            entry.replace(target)
+            continue
+        if target.exists():
+            remove(old)
+            target.rename(old)
         try:
-            fresh, former = room / "new", room / "old"
-            fresh.mkdir()
-            yield fresh
-            if target.exists():
-                target.rename(former)
-            try:
-                fresh.rename(target)
-            except OSError:
-                if former.exists():
-                    former.rename(target)
-                raise
-            _sync_folder(target.parent)
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
+            entry.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    sync_folder(folder)
 
 
-@contextmanager
-def staged_file(target: Path) -> Iterator[Path]:
-    """A temporary folder for parts; its file `target.name` takes `target`'s place at the end.
-
-    If the block raises, `target` stays as it was. Raises `StoreError` for what the file
-    system refuses.
-    """
-    with _translated(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-        try:
-            yield room
-            fresh = room / target.name
-            with fresh.open("rb+") as file:
-                sync(file)
-            fresh.replace(target)
-            _sync_folder(target.parent)
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Remove a folder or a file, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -73,7 +57,8 @@ def sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,10 +67,30 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _translated(target: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only export into a folder. Raises `StoreError` where another is under way."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"another export into {folder} is under way: wait for it, or choose another folder"
+            ) from None
+        except OSError:  # some file systems on a network have no locks: go on without
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Translate what the file system refuses into `StoreError`."""
     try:
         yield
     except OSError as error:
         raise StoreError(
-            f"cannot export to {target}: {error.strerror or error}; what stood there is unchanged"
+            f"cannot export to {folder}: {error.strerror or error}; what stands there is whole, "
+            "and the same command carries on"
         ) from error

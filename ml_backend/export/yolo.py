@@ -17,47 +17,37 @@ joined to the outline by a cut, a line walked there and back, which an even-odd 
 open; the report counts them. Unknown pixels are background.
 """
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterator
 
 import yaml
 
-from ml_backend.export.items import EXPORTERS, ExportItem, Report, Tally
-from ml_backend.export.names import FileNames
+from ml_backend.export.formats import Add, exporter
+from ml_backend.export.items import ExportItem
 from ml_backend.export.outlines import outlines
-from ml_backend.export.publish import staged_folder, sync, write_synced
+from ml_backend.export.stage import Part
 from ml_backend.masks.labels import LabelConfig
 
 
-@EXPORTERS.register("yolo")
-def write_yolo(items: Iterable[ExportItem], folder: Path, config: LabelConfig) -> Report:
-    """Write `folder/yolo/`, whole or not at all. Raises as `write_png`."""
-    target = folder / "yolo"
-    tally = Tally(labels=len(config.labels))
-    names = FileNames(".txt", tally)
-    holes, has_val = 0, False
-    with (
-        staged_folder(target) as fresh,
-        (fresh / "train.txt").open("wb") as train,
-        (fresh / "val.txt").open("wb") as val,
-    ):
-        (fresh / "labels").mkdir()
-        for item, present in tally.checked(items):
-            text, joined = _lines(item, present)
-            holes += joined
-            write_synced(fresh / "labels" / names.take(item.name), text.encode())
-            is_val = item.split == "val"
-            has_val |= is_val
-            _list(val if is_val else train, item.name)
-        sync(train)
-        sync(val)
-        write_synced(fresh / "data.yaml", _data(config, has_val=has_val))
-    if holes:
-        tally.notes.append(f"holes, joined to the outline by cuts: {holes}")
-    if tally.images and not has_val:
-        tally.notes.append("no image is of split val; data.yaml validates on the training images")
-    return tally.report(target, unknown="background")
+@exporter("yolo", "yolo", unknown="background")
+def write_yolo(part: Part, config: LabelConfig) -> Iterator[Add]:
+    """Write `yolo/`."""
+    names, counts = part.names(".txt"), part.counts
+    lists = {split: part.growing(f"yolo/{split}.txt") for split in ("train", "val")}
+    part.folder("yolo/labels")
+
+    def add(item: ExportItem, present: list[int]) -> None:
+        text, holes = _lines(item, present)
+        part.write(f"yolo/labels/{names.take(item.name)}", text.encode())
+        split = "val" if item.split == "val" else "train"
+        lists[split].write(f"./images/{item.name}\n".encode())
+        counts.update({split: 1, "holes": holes})
+
+    yield add
+    part.write("yolo/data.yaml", _data(config, has_val=counts["val"] > 0))
+    if counts["holes"]:
+        part.notes.append(f"holes, joined to the outline by cuts: {counts['holes']}")
+    if counts["train"] and not counts["val"]:
+        part.notes.append("no image is of split val; data.yaml validates on the training images")
 
 
 def _lines(item: ExportItem, present: list[int]) -> tuple[str, int]:
@@ -70,10 +60,6 @@ def _lines(item: ExportItem, present: list[int]) -> tuple[str, int]:
             lines.append(f"{label - 1} " + " ".join(f"{share:.6f}" for share in shares.flat))
             holes += outline.holes
     return "".join(f"{line}\n" for line in lines), holes
-
-
-def _list(file: BinaryIO, image_name: str) -> None:
-    file.write(f"./images/{image_name}\n".encode())
 
 
 def _data(config: LabelConfig, *, has_val: bool) -> bytes:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import load_mask, store_mask
@@ -11,16 +11,21 @@ from ml_backend.recipe import Annotators
 from ml_backend.store.rows import Labelled, Project
 
 
-def labelled(context: Context, project_id: int, policy: Annotators | None = None) -> list[Labelled]:
+def labelled(
+    context: Context,
+    project_id: int,
+    policy: Annotators | None = None,
+    images: Collection[int] | None = None,
+) -> list[Labelled]:
     """Masks that count, by tile and then oldest change first; `policy` None is the recipe's.
 
     `latest`: the annotation changed last. `all`: every one, so that a tile may come several
     times. `consensus`: of each person the latest, merged by `vote`; tiles that fewer people than
     the recipe's `loop.consensus_minimum` have finished do not count yet. Ground truth counts
-    alone, whatever the policy.
+    alone, whatever the policy. `images`: only masks of these.
     """
     project = context.catalog.projects.get(project_id)
-    answers = context.catalog.work.answers(project_id)
+    answers = context.catalog.work.answers(project_id, images)
     chosen = policy or project.recipe.loop.annotators
     if chosen == "latest":
         return [rows[-1] for rows in answers]

@@ -1,23 +1,28 @@
 """Masks out: people's where there are any, the current model's for the rest, tiles stitched."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import NotFound, UnknownName
-from ml_backend.export import EXPORTERS, ExportItem
+from ml_backend.export import EXPORTERS, ExportItem, Planned, write
 from ml_backend.export import Report as Written
-from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context, Progress
+from ml_backend.loop.drawings import Drawing, Wanted, drawings, moment_of
 from ml_backend.loop.masks import UNKNOWN, load_mask, write_mask
 from ml_backend.loop.models import Models, Serving
 from ml_backend.recipe import Annotators
-from ml_backend.store.rows import Image, Labelled
+from ml_backend.store.rows import Image, Project
 
 SOURCES = ("people", "model", "both")
+SPLITS = ("train", "val", "all")
+POLICIES: tuple[Annotators, ...] = get_args(Annotators)
 
 
 @dataclass(frozen=True)
@@ -35,93 +40,130 @@ def export(
     *,
     formats: Sequence[str] = ("png", "coco"),
     source: str = "both",
-    annotators: Annotators | None = None,
+    annotators: str | None = None,
+    split: str = "all",
+    changed_since: str | None = None,
     progress: Progress,
 ) -> Export:
     """Write the masks of a project below `folder`, whole or not at all for each format.
 
-    `people`: images with at least one finished tile, unknown (255) where nobody has been;
-    `both`: the current model fills in the rest; `model`: what it says of every image.
-    `annotators`: whose masks count, None: as the recipe says. Raises `NotFound` when there is
-    nothing to export.
+    `people`: images with at least one finished tile or a mask of their own, unknown (255) where
+    nobody has been; `both`: the current model fills in the rest; `model`: what it says of every
+    image. `annotators`: whose masks count, None: as the recipe says; with `all`, those of one tile
+    are painted over one another, oldest change first, background covering nothing. `split`: train,
+    val or all. `changed_since`: only images of which an annotation, or the version that drew them,
+    changed after this moment (ISO 8601), or since they were exported last (`last`).
+
+    An export that was interrupted is carried on with by the same call. Raises `UnknownName` and
+    `ConfigError` for options that are none, `NotFound` when there is nothing to export.
     """
-    if source not in SOURCES:
-        raise UnknownName(f"unknown source {source!r}; choose one of: {', '.join(SOURCES)}")
+    wanted = _wanted(source, annotators, split, changed_since)
+    for name in formats:
+        EXPORTERS[name]  # an unknown one is said before anything is done
     project = context.catalog.projects.get(project_id)
-    images = {tile.image.name: tile.image for tile in context.catalog.pool.tiles(project_id)}
-    people = _by_image(labelled(context, project_id, annotators))
-    images |= {items[0].tile.image.name: items[0].tile.image for items in people.values()}
-    serving = None if source == "people" else Models(context).current(project)
-    if source == "people" or serving is None:
-        images = {name: image for name, image in images.items() if image.id in people}
-    if source == "model":
-        people = {}
-    if not images or (source == "model" and serving is None):
+    serving = Models(context).current(project) if wanted.model else None
+    found = drawings(context, project, wanted, serving.version if serving else None)
+    first = next(found, None)
+    if first is None and wanted.since is None:
+        of_split = f" and split {split!r}" if wanted.split else ""
         raise NotFound(
-            f"project {project_id} has nothing to export from {source!r}: "
+            f"project {project_id} has nothing to export from {source!r}{of_split}: "
             "submit annotations and `brushloop sync`, or wait for the first model"
         )
-    written = {}
-    for name in formats:
-        labels = context.labels(project)
-        items = _items(context, images, people, serving, labels.names, progress)
-        written[name] = EXPORTERS[name](items, folder, labels)
-    return Export(len(images), written)
+    states: dict[int, str] = {}
+    total = context.catalog.exports.count(project_id)
+    written = write(
+        formats,
+        _planned(context, project, chain([first] if first else (), found), serving, states),
+        folder,
+        context.labels(project),
+        told=lambda done: progress(done, total, f"{done} images written"),
+    )
+    context.catalog.exports.save(project_id, states)
+    progress(total, total, "written")
+    return Export(len(states), written)
 
 
-def _by_image(items: Sequence[Labelled]) -> dict[int, list[Labelled]]:
-    found: dict[int, list[Labelled]] = {}
-    for item in items:
-        found.setdefault(item.tile.image.id, []).append(item)
-    return found
+def _wanted(source: str, annotators: str | None, split: str, changed_since: str | None) -> Wanted:
+    """Read the options."""
+    for what, chosen, choices in (
+        ("source", source, SOURCES),
+        ("split", split, SPLITS),
+        ("policy for annotators", annotators or POLICIES[0], POLICIES),
+    ):
+        if chosen not in choices:
+            raise UnknownName(f"unknown {what} {chosen!r}; choose one of: {', '.join(choices)}")
+    return Wanted(
+        people=source != "model",
+        model=source != "people",
+        annotators=cast("Annotators | None", annotators),
+        split=None if split == "all" else split,
+        since=None if changed_since is None else moment_of(changed_since),
+    )
 
 
-def _items(
+def _planned(
     context: Context,
-    images: dict[str, Image],
-    people: dict[int, list[Labelled]],
+    project: Project,
+    found: Iterable[Drawing],
+    serving: Serving | None,
+    states: dict[int, str],
+) -> Iterator[Planned]:
+    """Images to be exported; what they are exported as is noted in `states`."""
+    labels = context.labels(project).names
+    site = (context.settings.label_studio_url or "").rstrip("/")
+    pages = f"{site}/projects/{project.id}/data?task=" if site else None
+    for one in found:
+        states[one.image.id] = one.state
+        load = partial(_item, context, one, serving, labels, pages)
+        yield Planned(one.image.name, f"{one.key} {pages}", load)
+
+
+def _item(
+    context: Context,
+    drawing: Drawing,
     serving: Serving | None,
     labels: Sequence[str],
-    progress: Progress,
-) -> Iterator[ExportItem]:
-    for done, (name, image) in enumerate(sorted(images.items())):
-        progress(done, len(images), name)
-        mine = people.get(image.id, [])
-        label_map = _stitch(context, image, mine, serving, labels)
-        yield ExportItem(
-            name,
-            label_map,
-            "annotation" if mine else "model",
-            version=serving.version if serving else None,
-            split=image.split,
-        )
-    progress(len(images), len(images), "written")
+    pages: str | None,
+) -> ExportItem:
+    return ExportItem(
+        drawing.image.name,
+        _stitch(context, drawing, serving, labels),
+        drawing.source,
+        task_url=" ".join(f"{pages}{task_id}" for task_id in drawing.tasks) if pages else None,
+        annotator=" ".join(drawing.annotators),
+        version=drawing.version,
+        split=drawing.image.split,
+    )
 
 
 def _stitch(
-    context: Context,
-    image: Image,
-    people: Sequence[Labelled],
-    serving: Serving | None,
-    labels: Sequence[str],
+    context: Context, drawing: Drawing, serving: Serving | None, labels: Sequence[str]
 ) -> NDArray[np.uint8]:
     """The model's prediction of the whole image, with people's tiles laid over it."""
-    covered = np.zeros((image.height, image.width), bool)
-    canvas = np.full((image.height, image.width), UNKNOWN, np.uint8)
-    for item in people:
-        tile = item.tile
+    image = drawing.image
+    canvas: NDArray[np.uint8] = np.full((image.height, image.width), UNKNOWN, np.uint8)
+    if drawing.given is not None:
+        canvas = load_mask(context.blobs, drawing.given, labels)
+    elif drawing.version is not None and serving is not None:
+        canvas = _predicted(context, image, serving, labels)
+    drawn: set[int] = set()
+    for one in drawing.people:
+        tile = one.tile
         place = np.s_[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
-        canvas[place] = load_mask(context.blobs, item.mask, labels)
-        covered[place] = True
-    if serving is not None and not covered.all():
-        canvas[~covered] = _predicted(context, image, serving, labels)[~covered]
+        mask = load_mask(context.blobs, one.mask, labels)
+        if tile.id in drawn:  # another person's: background covers only what is unknown
+            below = canvas[place]
+            mask = np.where((mask == UNKNOWN) | ((mask == 0) & (below != UNKNOWN)), below, mask)
+        canvas[place] = mask
+        drawn.add(tile.id)
     return canvas
 
 
 def _predicted(
     context: Context, image: Image, serving: Serving, labels: Sequence[str]
 ) -> NDArray[np.uint8]:
-    """What a version says of a whole image; kept, because every format asks again."""
+    """What a version says of a whole image; kept for the next export."""
     key = f"predicted/{serving.version}/{image.id}-{image.sha256[:16]}.png"
     if not context.blobs.exists(key):
         label_map = serving.label_map(context.whole(image), serving.labels)

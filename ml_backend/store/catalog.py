@@ -1,4 +1,4 @@
-"""The catalog: the truth about every project, in five groups of one table family each."""
+"""The catalog: the truth about every project, in six groups of one table family each."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, select
 from ml_backend.errors import NotFound
 from ml_backend.recipe import Recipe, parse_recipe
 from ml_backend.store.database import Database, upsert, utc_now
+from ml_backend.store.export_tables import Exports
 from ml_backend.store.model_tables import Models
 from ml_backend.store.pool_tables import PoolTables
 from ml_backend.store.round_tables import Rounds
@@ -17,7 +18,7 @@ from ml_backend.store.work_tables import Work
 
 
 class Catalog:
-    """`catalog.projects`, `.pool`, `.work`, `.models` and `.rounds` over one database."""
+    """`catalog.projects`, `.pool`, `.work`, `.models`, `.rounds`, `.exports` over one database."""
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
@@ -26,6 +27,7 @@ class Catalog:
         self.work = Work(self.database)
         self.models = Models(self.database)
         self.rounds = Rounds(self.database)
+        self.exports = Exports(self.database)
 
     def close(self) -> None:
         """Close every connection."""

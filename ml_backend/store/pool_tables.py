@@ -48,7 +48,7 @@ class PoolTables:
             if fresh:
                 connection.execute(insert(tiles), fresh)
             row = connection.execute(select(images).where(images.c.id == image_id)).one()
-        return _image(row)
+        return as_image(row)
 
     def images(self, project_id: int) -> list[Image]:
         """Every image of the project, by id, quarantined ones included."""
@@ -56,7 +56,7 @@ class PoolTables:
             rows = connection.execute(
                 select(images).where(images.c.project_id == project_id).order_by(images.c.id)
             ).all()
-        return [_image(row) for row in rows]
+        return [as_image(row) for row in rows]
 
     def find_image(self, project_id: int, name: str) -> Image | None:
         """The image of this name, or None."""
@@ -64,7 +64,7 @@ class PoolTables:
             row = connection.execute(
                 select(images).where(images.c.project_id == project_id, images.c.name == name)
             ).first()
-        return _image(row) if row else None
+        return as_image(row) if row else None
 
     def find_content(self, project_id: int, sha256: str) -> Image | None:
         """The oldest readable image with this content, whatever its name, or None."""
@@ -73,7 +73,7 @@ class PoolTables:
         )
         with self._database.read() as connection:
             row = connection.execute(query.order_by(images.c.id)).first()
-        return _image(row) if row else None
+        return as_image(row) if row else None
 
     def count(self, project_id: int, role: str) -> int:
         """Count the images of a role, quarantined ones included."""
@@ -137,7 +137,7 @@ class PoolTables:
         found = []
         for row in rows:
             if row.image_id not in by_image:
-                by_image[row.image_id] = _image(row, key="image_id", prefix="image_")
+                by_image[row.image_id] = as_image(row, key="image_id", prefix="image_")
             image = by_image[row.image_id]
             found.append(Tile(row.id, image, row.x, row.y, row.width, row.height))
         return found
@@ -152,6 +152,7 @@ _TILE: Select[tuple[object, ...]] = select(
 _READY = _TILE.where(images.c.role == "pool", images.c.status == "ready")
 
 
-def _image(row: Row[tuple[object, ...]], key: str = "id", prefix: str = "") -> Image:
+def as_image(row: Row[tuple[object, ...]], key: str = "id", prefix: str = "") -> Image:
+    """An image from a row with its columns, whose names may have a prefix."""
     values = {name: getattr(row, prefix + name) for name in _IMAGE_COLUMNS}
     return Image(**values, id=getattr(row, key))

@@ -1,6 +1,6 @@
 """Tasks and annotations: what people were asked and what they answered."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import Row, exists, select, update
@@ -8,7 +8,7 @@ from sqlalchemy import Row, exists, select, update
 from ml_backend.store.database import Database, upsert
 from ml_backend.store.pool_tables import PoolTables
 from ml_backend.store.rows import Annotation, Labelled, Task
-from ml_backend.store.schema import annotations, merges, tasks
+from ml_backend.store.schema import annotations, merges, tasks, tiles
 
 
 class Work:
@@ -87,10 +87,12 @@ class Work:
         """One mask for each tile that people finished: the latest of its `answers`."""
         return [rows[-1] for rows in self.answers(project_id)]
 
-    def answers(self, project_id: int) -> list[list[Labelled]]:
+    def answers(
+        self, project_id: int, images: Collection[int] | None = None
+    ) -> list[list[Labelled]]:
         """For each tile that people finished its usable annotations, oldest change first.
 
-        Where there is ground truth, the latest of it stands alone.
+        Where there is ground truth, the latest of it stands alone. `images`: only their tiles.
         """
         query = (
             select(
@@ -112,12 +114,15 @@ class Work:
             )
             .order_by(annotations.c.updated_at, annotations.c.id)
         )
+        if images is not None:
+            theirs = select(tiles.c.id).where(tiles.c.image_id.in_(images))
+            query = query.where(tasks.c.tile_id.in_(theirs))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        tiles = self._pool.by_ids(row.tile_id for row in rows)
+        by_id = self._pool.by_ids(row.tile_id for row in rows)
         found: dict[int, list[Labelled]] = {}
         for row in rows:
-            tile = tiles[row.tile_id]
+            tile = by_id[row.tile_id]
             if tile.image.status == "ready":
                 item = Labelled(tile, row.mask, row.id, row.author, row.task_id, row.ground_truth)
                 found.setdefault(tile.id, []).append(item)

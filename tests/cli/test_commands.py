@@ -252,6 +252,32 @@ def test_a_bad_mask_value_is_said(house):
 
 
 def test_export_refuses_what_is_not_there(house):
-    """An unknown format and an unknown source list the choices."""
+    """Unknown formats, sources, policies and splits list the choices, moments show an example."""
     house.fill(2)
-    assert "people, model, both" in complaint("export", "out", "--source", "me")
+    for option, value, choices in (
+        ("--source", "me", "people, model, both"),
+        ("--format", "gif", "png_classes"),
+        ("--annotators", "me", "latest, all, consensus"),
+        ("--split", "test", "train, val, all"),
+        ("--changed-since", "noon", "2026-03-01"),
+    ):
+        assert choices in complaint("export", "out", option, value)
+    assert not Path("out").exists()
+
+
+def test_export_takes_what_was_asked_for(house):
+    """Split, policy and the last export choose the images."""
+    house.fill(8)
+    house.labelled_round()
+    options = ("--format", "manifest", "--annotators", "all", "--changed-since", "last")
+    images = house.catalog.pool.images(house.project_id)
+    sides = {image.name: image.split for image in images}
+    answered = [task["data"]["name"] for task in house.studio.tasks.values()]
+    for split in ("train", "val"):
+        count = [sides[name] for name in answered].count(split)
+        assert f"manifest: {count} images" in run("export", split, "--split", split, *options)
+    assert "manifest: 0 images" in run("export", "out", *options)
+    lines = Path("train/manifest.csv").read_text().splitlines()[1:]
+    assert {line.split(",")[0] for line in lines} == {
+        name for name in answered if sides[name] == "train"
+    }

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ml_backend.export import ExportItem
+from ml_backend.export import ExportItem, write_items
 from ml_backend.masks.labels import Label, LabelConfig
 
 LABELS = (Label("axon", "#ff0000"), Label("Myelin, äußere", "#0080ff"))
@@ -20,6 +20,11 @@ label_maps = hnp.arrays(
 def item(name, pixels, source="annotation", **known):
     """One image's mask from anything that numpy takes."""
     return ExportItem(name, np.asarray(pixels, np.uint8), source, **known)
+
+
+def written(name, items, folder, config):
+    """Write items in one format; its report."""
+    return write_items([name], items, folder, config)[name]
 
 
 def ring_with_dot():

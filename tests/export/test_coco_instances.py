@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from export_cases import CONFIG, item, known, label_maps, ring_with_dot
+from export_cases import CONFIG, item, known, label_maps, ring_with_dot, written
 from hypothesis import example, given, settings
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from ml_backend.export import EXPORTERS
 from ml_backend.export.coco import region
 from ml_backend.export.coco_instances import instance_regions
 from ml_backend.export.rings import rings
@@ -35,7 +34,7 @@ def _drawn(path):
 def test_every_instance_comes_back(form, label_map, tmp_path_factory):
     """Each annotation is one component, pixel for pixel, with its area and its box."""
     folder = tmp_path_factory.mktemp("export")
-    path = EXPORTERS[form]([item("d/a.tif", label_map)], folder, CONFIG).path
+    path = written(form, [item("d/a.tif", label_map)], folder, CONFIG).path
     instances, labels_of = components(label_map)
     found = list(_drawn(path))
     assert [category for _, category, _, _ in found] == labels_of
@@ -73,7 +72,7 @@ def test_polygons_are_lists_unless_there_are_holes(tmp_path):
     square = np.zeros((20, 20), np.uint8)
     square[5:15, 5:15] = 1
     items = [item("square.tif", square), item("ring.tif", ring_with_dot())]
-    report = EXPORTERS["coco_polygons"](items, tmp_path, CONFIG)
+    report = written("coco_polygons", items, tmp_path, CONFIG)
     first, ring, dot = json.loads(report.path.read_bytes())["annotations"]
     assert first["segmentation"] == [[5, 5, 15, 5, 15, 15, 5, 15]]
     assert first["area"] == 100
@@ -109,6 +108,6 @@ def test_rings_enclose_the_mask(label_map):
 def test_unknown_pixels_belong_to_no_instance(tmp_path):
     """255 is neither an instance nor a bridge between two."""
     label_map = np.array([[1, 255, 1]], np.uint8)
-    path = EXPORTERS["coco_instances"]([item("a.tif", label_map)], tmp_path, CONFIG).path
+    path = written("coco_instances", [item("a.tif", label_map)], tmp_path, CONFIG).path
     assert [category for _, category, _, _ in _drawn(path)] == [1, 1]
     assert known(label_map).tolist() == [[1, 0, 1]]

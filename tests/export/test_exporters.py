@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from export_cases import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -79,7 +80,7 @@ class TestEveryExporter:
 
     def test_report_counts(self, name, tmp_path):
         """Images (empty ones too), pairs of image and label, and who drew them."""
-        report = EXPORTERS[name](iter(_items()), tmp_path / "out", CONFIG)
+        report = written(name, iter(_items()), tmp_path / "out", CONFIG)
         assert (report.images, report.regions) == (3, 4)
         assert report.by_source == {"annotation": 2, "model": 1}
         assert report.path.exists()
@@ -87,19 +88,19 @@ class TestEveryExporter:
 
     def test_same_items_same_bytes(self, name, tmp_path):
         """Nothing depends on the clock, the folder or what stood there before."""
-        first = _bytes(EXPORTERS[name](_items(), tmp_path / "one", CONFIG).path)
-        EXPORTERS[name](_items()[:1], tmp_path / "two", CONFIG)
-        assert _bytes(EXPORTERS[name](_items(), tmp_path / "two", CONFIG).path) == first
+        first = _bytes(written(name, _items(), tmp_path / "one", CONFIG).path)
+        written(name, _items()[:1], tmp_path / "two", CONFIG)
+        assert _bytes(written(name, _items(), tmp_path / "two", CONFIG).path) == first
 
     def test_no_items_is_an_empty_export(self, name, tmp_path):
         """Nothing to export is not an error."""
-        report = EXPORTERS[name]([], tmp_path, CONFIG)
+        report = written(name, [], tmp_path, CONFIG)
         assert (report.images, report.regions, report.by_source) == (0, 0, {})
         assert report.path.exists()
 
     def test_a_failure_leaves_the_earlier_export(self, name, tmp_path):
         """An export that breaks half-way changes nothing and leaves no temporary file."""
-        EXPORTERS[name](_items(), tmp_path, CONFIG)
+        written(name, _items(), tmp_path, CONFIG)
         before = _bytes(tmp_path)
 
         def broken():
@@ -107,7 +108,7 @@ class TestEveryExporter:
             raise DataError("this mask is damaged")
 
         with pytest.raises(DataError, match="damaged"):
-            EXPORTERS[name](broken(), tmp_path, CONFIG)
+            written(name, broken(), tmp_path, CONFIG)
         assert _bytes(tmp_path) == before
 
     @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ class TestEveryExporter:
     def test_names_cannot_leave_the_folder(self, name, bad, tmp_path):
         """Absolute paths, `..` and empty parts are refused by name, and nothing is written."""
         with pytest.raises(DataError, match="cannot be exported"):
-            EXPORTERS[name]([_item(bad, [[1]])], tmp_path / "out", CONFIG)
+            written(name, [_item(bad, [[1]])], tmp_path / "out", CONFIG)
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
     @pytest.mark.parametrize(
@@ -126,13 +127,13 @@ class TestEveryExporter:
     def test_names_that_some_system_reads_otherwise(self, name, bad, tmp_path):
         """Backslashes, drives, control characters and undecodable bytes are refused."""
         with pytest.raises(DataError, match="cannot be exported"):
-            EXPORTERS[name]([_item(bad, [[1]])], tmp_path / "out", CONFIG)
+            written(name, [_item(bad, [[1]])], tmp_path / "out", CONFIG)
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
     def test_an_image_comes_once(self, name, tmp_path):
         """A name that occurs twice is refused: one of the masks would be lost."""
         with pytest.raises(DataError, match=r"'a\.tif' is exported twice"):
-            EXPORTERS[name]([_item("a.tif", [[1]]), _item("a.tif", [[0]])], tmp_path, CONFIG)
+            written(name, [_item("a.tif", [[1]]), _item("a.tif", [[0]])], tmp_path, CONFIG)
 
     @pytest.mark.parametrize(
         ("pixels", "message"),
@@ -146,14 +147,14 @@ class TestEveryExporter:
     def test_masks_that_are_none_are_refused(self, name, pixels, message, tmp_path):
         """Labels the config lacks and arrays that are no label maps name the image."""
         with pytest.raises(RegionError, match=message) as caught:
-            EXPORTERS[name]([ExportItem("a.tif", pixels, "model")], tmp_path, CONFIG)
+            written(name, [ExportItem("a.tif", pixels, "model")], tmp_path, CONFIG)
         assert "a.tif" in str(caught.value)
 
     def test_a_folder_that_cannot_be_made_is_said(self, name, tmp_path):
         """What the file system refuses becomes a StoreError with the place."""
         (tmp_path / "file").touch()
         with pytest.raises(StoreError, match="cannot export to"):
-            EXPORTERS[name](_items(), tmp_path / "file" / "out", CONFIG)
+            written(name, _items(), tmp_path / "file" / "out", CONFIG)
 
     def test_memory_is_flat(self, name, tmp_path):
         """Sixty masks of 360 kB pass through in the memory of a few."""
@@ -164,7 +165,7 @@ class TestEveryExporter:
 
         tracemalloc.start()
         try:
-            EXPORTERS[name](items(), tmp_path, CONFIG)
+            written(name, items(), tmp_path, CONFIG)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -184,8 +185,8 @@ def test_coco_and_png_hold_the_same_pixels(maps, tmp_path_factory):
     """PNG returns the label map exactly; COCO the same, with unknown pixels left out."""
     folder = tmp_path_factory.mktemp("export")
     items = [_item(f"d/{number}.png", pixels) for number, pixels in enumerate(maps)]
-    pngs = EXPORTERS["png"](items, folder, CONFIG).path
-    drawn = _coco_maps(EXPORTERS["coco"](items, folder, CONFIG).path)
+    pngs = written("png", items, folder, CONFIG).path
+    drawn = _coco_maps(written("coco", items, folder, CONFIG).path)
     assert list(drawn) == [item.name for item in items]
     for item in items:
         stored = _png_map(pngs / item.name)
@@ -195,7 +196,7 @@ def test_coco_and_png_hold_the_same_pixels(maps, tmp_path_factory):
 
 def test_coco_says_what_is_there(tmp_path):
     """Exact areas and boxes, categories in the config's order, every image, its own name."""
-    path = EXPORTERS["coco"](_items(), tmp_path, CONFIG).path
+    path = written("coco", _items(), tmp_path, CONFIG).path
     document = json.loads(path.read_bytes())
     assert path == tmp_path / "coco.json"
     assert [(entry["id"], entry["name"]) for entry in document["categories"]] == [
@@ -221,7 +222,7 @@ def test_coco_says_what_is_there(tmp_path):
 
 def test_pycocotools_loads_the_file(tmp_path, capsys):
     """The reference reader indexes it and draws the masks."""
-    path = EXPORTERS["coco"](_items(), tmp_path, CONFIG).path
+    path = written("coco", _items(), tmp_path, CONFIG).path
     dataset = COCO(str(path))
     capsys.readouterr()
     annotations = dataset.loadAnns(dataset.getAnnIds(imgIds=[1], catIds=[2]))
@@ -230,7 +231,7 @@ def test_pycocotools_loads_the_file(tmp_path, capsys):
 
 def test_png_s_classes_name_its_numbers(tmp_path):
     """classes.json gives each number its name and the palette's colour."""
-    report = EXPORTERS["png"](_items(), tmp_path, CONFIG)
+    report = written("png", _items(), tmp_path, CONFIG)
     table = json.loads((report.path / "classes.json").read_text(encoding="utf-8"))
     assert table == {
         "background": 0,
@@ -250,9 +251,9 @@ def test_png_names_that_collide_keep_their_suffix(tmp_path):
     """The first takes the plain name, later ones their own suffix; each is noted."""
     names = ["d/a.tif", "d/a.png", "d/A.JPG", "d/a.png.bmp", "d/b", "e/a.tif", "d/a.png.png"]
     items = [_item(name, np.full((1, 1 + place), 1)) for place, name in enumerate(names)]
-    report = EXPORTERS["png"](items, tmp_path, CONFIG)
-    written = ["d/a.png", "d/a.png.png", "d/A.JPG.png", "d/a.png.bmp.png", "d/b.png", "e/a.png"]
-    for place, name in enumerate([*written, "d/a.png.png.png"]):
+    report = written("png", items, tmp_path, CONFIG)
+    files = ["d/a.png", "d/a.png.png", "d/A.JPG.png", "d/a.png.bmp.png", "d/b.png", "e/a.png"]
+    for place, name in enumerate([*files, "d/a.png.png.png"]):
         assert _png_map(report.path / name).shape == (1, 1 + place)
     assert len(report.notes) == 4
     assert report.notes[0] == "d/a.png: mask written as d/a.png.png, as d/a.png was taken"
@@ -271,11 +272,11 @@ def test_another_process_writes_the_same_bytes(tmp_path):
     """Hash seeds and the process do not matter."""
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from test_exporters import CONFIG, EXPORTERS, _items\n"
-        "for name in EXPORTERS: EXPORTERS[name](_items(), Path(sys.argv[2]), CONFIG)"
+        "from test_exporters import CONFIG, EXPORTERS, _items, written\n"
+        "for name in EXPORTERS: written(name, _items(), Path(sys.argv[2]), CONFIG)"
     )
     here = Path(__file__).parent
     subprocess.run([sys.executable, "-c", code, here, tmp_path / "there"], check=True)
     for name in EXPORTERS:
-        EXPORTERS[name](_items(), tmp_path / "here", CONFIG)
+        written(name, _items(), tmp_path / "here", CONFIG)
     assert _bytes(tmp_path / "there") == _bytes(tmp_path / "here")

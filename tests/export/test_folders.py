@@ -5,13 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from export_cases import CONFIG, item, known, label_maps, ring_with_dot
+from export_cases import CONFIG, item, known, label_maps, ring_with_dot, written
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from ml_backend.errors import RegionError
-from ml_backend.export import EXPORTERS
 from ml_backend.export import png_instances as png_instances_format
 from ml_backend.export.png_classes import label_folders
 from ml_backend.masks.instances import components
@@ -36,13 +35,13 @@ def test_every_folder_holds_the_same_pixels(label_map, tmp_path_factory):
     items = [item("d/a.tif", label_map)]
     instances, labels_of = components(label_map)
 
-    binaries = EXPORTERS["png_classes"](items, folder, CONFIG).path
+    binaries = written("png_classes", items, folder, CONFIG).path
     for number, name in enumerate(["axon", "Myelin, äußere"], start=1):
         mode, pixels = _pixels(binaries / name / "d/a.png")
         assert mode == "L"
         np.testing.assert_array_equal(pixels, np.where(label_map == number, 255, 0))
 
-    numbered = EXPORTERS["png_instances"](items, folder, CONFIG).path
+    numbered = written("png_instances", items, folder, CONFIG).path
     mode, pixels = _pixels(numbered / "d/a.png")
     assert mode == "I;16"
     np.testing.assert_array_equal(pixels, instances)
@@ -51,7 +50,7 @@ def test_every_folder_holds_the_same_pixels(label_map, tmp_path_factory):
     named = {str(n): CONFIG.names[label - 1] for n, label in enumerate(labels_of, start=1)}
     assert entry["instances"] == named
 
-    panoptic = EXPORTERS["coco_panoptic"](items, folder, CONFIG).path
+    panoptic = written("coco_panoptic", items, folder, CONFIG).path
     document = _json(panoptic / "panoptic.json")
     [annotation] = document["annotations"]
     mode, colours = _pixels(panoptic / "panoptic" / annotation["file_name"])
@@ -72,12 +71,12 @@ def test_every_folder_holds_the_same_pixels(label_map, tmp_path_factory):
     assert set(np.unique(ids)) - {0} == {entry["id"] for entry in annotation["segments_info"]}
     np.testing.assert_array_equal(drawn, known(label_map))
 
-    with np.load(EXPORTERS["npz"](items, folder, CONFIG).path / "d/a.npz") as archive:
+    with np.load(written("npz", items, folder, CONFIG).path / "d/a.npz") as archive:
         np.testing.assert_array_equal(archive["label_map"], label_map)
         assert archive["label_map"].dtype == np.uint8
         assert archive["classes"].tolist() == ["background", *CONFIG.names]
 
-    with EXPORTERS["manifest"](items, folder, CONFIG).path.open(encoding="utf-8") as file:
+    with written("manifest", items, folder, CONFIG).path.open(encoding="utf-8") as file:
         [line] = csv.DictReader(file)
     sizes = {"height": label_map.shape[0], "width": label_map.shape[1]}
     areas = {"unknown": 255, "area:axon": 1, "area:Myelin, äußere": 2}
@@ -89,7 +88,7 @@ def test_panoptic_ids_need_more_than_one_byte(tmp_path):
     """Instances beyond 255 spill into green, and every id is found again."""
     dots = np.zeros((40, 40), np.uint8)
     dots[::2, ::2] = 1
-    path = EXPORTERS["coco_panoptic"]([item("a.tif", dots)], tmp_path, CONFIG).path
+    path = written("coco_panoptic", [item("a.tif", dots)], tmp_path, CONFIG).path
     _, colours = _pixels(path / "panoptic/a.png")
     assert colours[0, 2].tolist() == [2, 0, 0]
     assert colours[-2, -2].tolist() == [400 - 256, 1, 0]
@@ -108,11 +107,11 @@ def test_empty_masks_are_kept(tmp_path):
     """An image in which nothing was found has its files, and they are empty."""
     items = [item("a.tif", np.zeros((3, 4)))]
     for place in ("axon/a.png", "Myelin, äußere/a.png"):
-        path = EXPORTERS["png_classes"](items, tmp_path, CONFIG).path / place
+        path = written("png_classes", items, tmp_path, CONFIG).path / place
         assert not _pixels(path)[1].any()
-    numbered = EXPORTERS["png_instances"](items, tmp_path, CONFIG).path
+    numbered = written("png_instances", items, tmp_path, CONFIG).path
     assert _json(numbered / "instances.json")["images"][0]["instances"] == {}
-    panoptic = EXPORTERS["coco_panoptic"](items, tmp_path, CONFIG).path
+    panoptic = written("coco_panoptic", items, tmp_path, CONFIG).path
     [annotation] = _json(panoptic / "panoptic.json")["annotations"]
     assert annotation["segments_info"] == []
 
@@ -121,14 +120,14 @@ def test_more_instances_than_16_bits_are_refused(tmp_path, monkeypatch):
     """Numbers never wrap around: the image is named, and the way out."""
     monkeypatch.setattr(png_instances_format, "_MOST", 1)
     with pytest.raises(RegionError, match=r"'a\.tif' has 2 instances.*coco_instances"):
-        EXPORTERS["png_instances"]([item("a.tif", [[1, 0, 1]])], tmp_path, CONFIG)
+        written("png_instances", [item("a.tif", [[1, 0, 1]])], tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize("form", ["png_classes", "png_instances", "coco_panoptic", "yolo"])
 def test_what_becomes_of_unknown_pixels_is_said(form, tmp_path):
     """Formats that cannot tell unknown from background say so, and in how many images."""
     items = [item("a.tif", [[255, 1]]), item("b.tif", [[1, 1]])]
-    notes = EXPORTERS[form](items, tmp_path, CONFIG).notes
+    notes = written(form, items, tmp_path, CONFIG).notes
     assert [note for note in notes if note.startswith("images with unknown") and note[-2:] == " 1"]
 
 
@@ -136,7 +135,7 @@ def test_what_becomes_of_unknown_pixels_is_said(form, tmp_path):
 def test_names_that_meet_are_kept_apart(form, tmp_path):
     """a.tif and a.png have two files, and the report names the second's."""
     items = [item("a.tif", [[1]]), item("a.png", [[2]])]
-    report = EXPORTERS[form](items, tmp_path, CONFIG)
+    report = written(form, items, tmp_path, CONFIG)
     assert len([path for path in report.path.rglob("a.*") if path.is_file()]) in {2, 4}
     assert report.notes[0].startswith("a.png: mask written as a.png.")
 
@@ -147,7 +146,7 @@ def test_manifest_says_what_is_known(tmp_path):
         item("a,1.tif", [[1]], task_url="https://studio/projects/1/data?task=7", annotator="a@b.c"),
         item("b.tif", [[2]], "model", version="v3", split="val"),
     ]
-    path = EXPORTERS["manifest"](items, tmp_path, CONFIG).path
+    path = written("manifest", items, tmp_path, CONFIG).path
     known_columns = "image,source,task_url,annotator,version,split"
     assert path.read_text(encoding="utf-8").splitlines() == [
         f'{known_columns},width,height,unknown,area:axon,"area:Myelin, äußere"',
@@ -161,7 +160,7 @@ def test_class_folders_are_safe_names(tmp_path):
     names = ["a/b", "..", "A_B", "classes.json", "con", "v1.5", "x.", 'q"?']
     labels = tuple(Label(name, "#ffffff") for name in names)
     config = LabelConfig(control="brush", to_name="image", image_key="image", labels=labels)
-    path = EXPORTERS["png_classes"]([item("a.tif", [[8]])], tmp_path, config).path
+    path = written("png_classes", [item("a.tif", [[8]])], tmp_path, config).path
     table = _json(path / "classes.json")["classes"]
     folders = ["a_b", "_", "A_B~2", "classes.json~2", "_con", "v1.5", "x_", "q__"]
     assert [entry["folder"] for entry in table] == folders

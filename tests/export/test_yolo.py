@@ -3,13 +3,12 @@
 import cv2
 import numpy as np
 import yaml
-from export_cases import CONFIG, item, label_maps, ring_with_dot
+from export_cases import CONFIG, item, label_maps, ring_with_dot, written
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.draw import polygon2mask
 
-from ml_backend.export import EXPORTERS
 from ml_backend.export.outlines import outlines
 from ml_backend.masks.instances import components
 
@@ -35,7 +34,7 @@ def _filled(points, shape):
 def test_every_instance_is_drawn_exactly(label_map, tmp_path_factory):
     """A line an instance, in the order of classes; filled, it is the instance, holes open."""
     folder = tmp_path_factory.mktemp("export")
-    path = EXPORTERS["yolo"]([item("d/a.tif", label_map)], folder, CONFIG).path
+    path = written("yolo", [item("d/a.tif", label_map)], folder, CONFIG).path
     instances, labels_of = components(label_map)
     order = sorted(range(1, len(labels_of) + 1), key=lambda number: labels_of[number - 1])
     found = list(_lines(path / "labels/d/a.txt"))
@@ -71,7 +70,7 @@ def test_a_geometric_reader_is_half_a_pixel_off_at_most(tmp_path):
     yy, xx = np.mgrid[:60, :80]
     distance = np.hypot(yy - 30, xx - 40)
     label_map = ((distance < 25) & (distance > 9)).astype(np.uint8)
-    path = EXPORTERS["yolo"]([item("a.tif", label_map)], tmp_path, CONFIG).path
+    path = written("yolo", [item("a.tif", label_map)], tmp_path, CONFIG).path
     [(_, points)] = _lines(path / "labels/a.txt")
     corners = points[:, ::-1] * label_map.shape - 0.5
     drawn = polygon2mask(label_map.shape, corners)
@@ -88,7 +87,7 @@ def test_data_yaml_names_classes_and_splits(tmp_path):
         item("ä b.tif", np.zeros((2, 2)), split="val"),
         item("c.tif", [[1]]),
     ]
-    report = EXPORTERS["yolo"](items, tmp_path, CONFIG)
+    report = written("yolo", items, tmp_path, CONFIG)
     data = yaml.safe_load((report.path / "data.yaml").read_text(encoding="utf-8"))
     assert data == {
         "train": "train.txt",
@@ -107,6 +106,6 @@ def test_data_yaml_names_classes_and_splits(tmp_path):
 
 def test_no_validation_split_is_said(tmp_path):
     """data.yaml stays usable, and the report says what it validates on."""
-    report = EXPORTERS["yolo"]([item("a.tif", [[1]])], tmp_path, CONFIG)
+    report = written("yolo", [item("a.tif", [[1]])], tmp_path, CONFIG)
     assert yaml.safe_load((report.path / "data.yaml").read_text())["val"] == "train.txt"
     assert "no image is of split val" in report.notes[0]
