@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
 
 from ml_backend.errors import ConfigError
 
@@ -70,6 +77,16 @@ class Training(_Section):
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
     loss: str = Field("dice_bce", description="Name of the loss.")
+    class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None = Field(
+        None,
+        description="Weights of labels in the loss, by their names (background too; 1 where not "
+        "named), or balanced by their pixels; null weighs all alike.",
+    )
+    tversky_alpha: float = Field(0.7, gt=0, description="What false positives cost in tversky.")
+    tversky_beta: float = Field(0.3, gt=0, description="What false negatives cost in tversky.")
+    focal_gamma: float = Field(
+        2.0, ge=0, description="How little sure pixels count in focal; 0 is cross-entropy."
+    )
     augmentation: str = Field("basic", description="Name of the augmentation recipe.")
     foreground_share: float = Field(
         0.5,

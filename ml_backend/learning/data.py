@@ -88,10 +88,14 @@ def _reflect(indices: Points, size: int) -> Points:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is remembered of a sample: its statistics and some pixels of each label."""
+    """What is remembered of a sample: its statistics and some pixels of each label.
+
+    `counts` (K + 1,): all its known pixels by label, background first.
+    """
 
     sample: Sample
     stats: tuple[float, float]
+    counts: Points
     known: Points
     labelled: dict[int, Points]
 
@@ -125,6 +129,12 @@ class Patches:
             if label is None or label in entry.labelled:
                 weights[index] = entry.sample.weight
         return weights / float(weights.sum())
+
+    @property
+    def pixels(self) -> list[float]:
+        """Known pixels of background and labels, counted as often as their samples are drawn."""
+        counts = [entry.sample.weight * entry.counts for entry in self._entries]
+        return [float(count) for count in np.sum(counts, axis=0)]
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """The batch of each step; the next one is prepared while the current one is used."""
@@ -178,6 +188,7 @@ def _index(sample: Sample, classes: int, rng: np.random.Generator) -> _Entry:
     return _Entry(
         sample,
         image_stats(image),
+        counts[: classes + 1],
         _some(np.flatnonzero(flat != IGNORE), rng),
         {
             label: _some(np.flatnonzero(flat == label), rng)

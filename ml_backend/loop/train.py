@@ -110,6 +110,7 @@ def _fit(
         samples_of(context, dataset.val, context.labels(project).names),
         recipe=recipe,
         classes=len(context.labels(project).labels),
+        labels=context.labels(project).names,
         device=context.settings.device,
         initial=_initial(context, project, current),
         checkpoint=_checkpoint(context, candidate),
