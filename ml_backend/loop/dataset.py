@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import load_mask
-from ml_backend.store.rows import Labelled
+from ml_backend.store.rows import Labelled, Project
 
 if TYPE_CHECKING:
     from ml_backend.learning.data import Sample
+    from ml_backend.learning.references import Reference
 
 
 @dataclass(frozen=True)
@@ -92,3 +94,20 @@ def samples_of(
         return lambda: (context.pixels(item.tile), load_mask(context.blobs, item.mask, labels))
 
     return [Sample(item.tile.title, loader(item)) for item in items]
+
+
+def references_of(context: Context, project: Project) -> "list[Reference]":
+    """Give the images whose looks the augmentation may borrow, if it does.
+
+    These are the pool's, but for validation images: by their looks alone they must not help.
+    """
+    from ml_backend.learning.augment import NEEDS_POOL
+    from ml_backend.learning.references import Reference
+
+    if project.recipe.training.augmentation not in NEEDS_POOL:
+        return []
+    return [
+        Reference(image.name, partial(context.whole, image))
+        for image in context.catalog.pool.images(project.id)
+        if (image.role, image.split, image.status) == ("pool", "train", "ready")
+    ]

@@ -8,7 +8,7 @@ import numpy as np
 from ml_backend import __version__
 from ml_backend.errors import NotFound, NothingToLearn
 from ml_backend.loop.context import Context, Progress, Report
-from ml_backend.loop.dataset import Dataset, dataset_of, samples_of, training_due
+from ml_backend.loop.dataset import Dataset, dataset_of, references_of, samples_of, training_due
 from ml_backend.loop.models import load_predictor
 from ml_backend.loop.promote import decide
 from ml_backend.loop.select import next_batch
@@ -111,6 +111,7 @@ def _fit(
         recipe=recipe,
         classes=len(context.labels(project).labels),
         labels=context.labels(project).names,
+        pool=references_of(context, project),
         device=context.settings.device,
         initial=_initial(context, project, current),
         checkpoint=_checkpoint(context, candidate),
