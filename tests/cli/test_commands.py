@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 from support.house import open_house, save_picture
 from typer.testing import CliRunner
 
@@ -93,6 +94,7 @@ def test_all_commands_are_there():
     expected = "up serve worker schedule connect sync train select predict export models status"
     assert {" ".join(words) for words in COMMANDS} == {
         *expected.split(),
+        "augment-sheet",
         "doctor",
         "demo",
         "pool add",
@@ -255,3 +257,21 @@ def test_export_refuses_what_is_not_there(house):
     """An unknown format and an unknown source list the choices."""
     house.fill(2)
     assert "people, model, both" in complaint("export", "out", "--source", "me")
+
+
+def test_an_augmentation_is_looked_at(tmp_path):
+    """Without a project or a home: folders in, a picture out."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number in range(3):
+        mask = save_picture(tmp_path / "images" / f"{number}.png", number)
+        Image.fromarray(mask * 255).save(masks / f"{number}.png")
+    words = ("augment-sheet", "--images", "images", "--masks", "masks", "--out", "sheet.png")
+    output = run(*words, "--augmentation", "domain", "--rows", "2", "--columns", "3")
+    assert "domain on 2 images" in output
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size[0] > 4 * 192
+    (tmp_path / "images" / "1.png").write_bytes(b"nothing")
+    assert "set aside: 1.png" in run(*words, "--rows", "3")
+    assert "elastic" in complaint(*words, "--augmentation", "mixup")
+    assert not Path("brushloop-data").exists()
