@@ -19,8 +19,12 @@ from pydantic import (
 )
 
 from ml_backend.errors import ConfigError
+from ml_backend.schedule import Step, numbers, stepped
 
 Annotators = Literal["latest", "all", "consensus"]
+
+
+UNETS = frozenset({"unet", "unetplusplus", "manet"})
 
 
 class _Section(BaseModel):
@@ -63,6 +67,16 @@ class Network(_Section):
         "fraction of the resolution and still answers for every pixel.",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head.")
+
+    @property
+    def stages(self) -> int:
+        """Of the encoder; smp's decoders other than U-Nets are made for all five."""
+        return self.depth if self.architecture.lower() in UNETS else 5
+
+    @property
+    def stride(self) -> int:
+        """Sides of what goes in must be multiples of this, px."""
+        return self.fold << self.stages
 
 
 class Training(_Section):
@@ -192,6 +206,9 @@ class Loop(_Section):
     )
 
 
+_FOR_EVER = 10**6  # rounds
+
+
 class Recipe(_Section):
     """Everything a project decides."""
 
@@ -204,6 +221,34 @@ class Recipe(_Section):
     selection: Selection = Selection()
     pool: Pool = Pool()
     loop: Loop = Loop()
+    schedule: dict[str, Step] = Field(
+        {}, description="Settings of the training that change with the rounds, by their paths."
+    )
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> "Recipe":
+        try:
+            self.at_round(_FOR_EVER)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise ValueError(
+                f"schedule: training.{fault['loc'][0]} would become {fault['input']:g} one day: "
+                f"{fault['msg']}; say with `most` or `least` where it ends"
+            ) from None
+        return self
+
+    def at_round(self, number: int) -> "Recipe":
+        """What a training after round `number` uses: the schedule is carried out, and gone."""
+        known = {f"training.{name}": name for name in numbers(Training)}
+        strange = [path for path in self.schedule if path not in known]
+        if strange:
+            raise ValueError(
+                f"schedule: {strange[0]} is no number of the training; such are: {', '.join(known)}"
+            )
+        steps = {known[path]: step for path, step in self.schedule.items()}
+        values = stepped(self.training, steps, number, {"patch": max(32, self.network.stride)})
+        training = Training.model_validate(self.training.model_dump() | values)
+        return self.model_copy(update={"training": training, "schedule": {}})
 
     def changed(self, changes: Mapping[str, object]) -> "Recipe":
         """Replace keys by their path (`"pool.tile"`); None leaves a key as it is."""

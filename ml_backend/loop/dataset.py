@@ -54,7 +54,7 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
         val = source_val
         train += [item for item in sources if item.tile.image.split == "train"]
     project = context.catalog.projects.get(project_id)
-    learning = project.recipe.model_dump_json(include={"network", "training"})
+    learning = project.recipe.model_dump_json(include={"network", "training", "schedule"})
     digest = hashlib.sha256(learning.encode())
     digest.update(repr(context.labels(project).names).encode())
     for side, items in (("train", train), ("val", val)):
@@ -64,6 +64,19 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
             digest.update(repr(place).encode())
     masks = tuple(f"{item.tile.id}:{item.mask}" for item in annotated)
     return Dataset(tuple(train), tuple(val), len(answered), masks, digest.hexdigest())
+
+
+def newest_round(context: Context, project_id: int, dataset: Dataset) -> int:
+    """Number of the newest round that was answered in `dataset`; 0 before any.
+
+    It follows from the data alone, so that a training that was killed finds it again.
+    """
+    tiles = {item.tile.id for item in (*dataset.train, *dataset.val)}
+    answered = {
+        task.round_id for task in context.catalog.work.tasks(project_id) if task.tile_id in tiles
+    }
+    rounds = context.catalog.rounds.all(project_id)
+    return max((record.number for record in rounds if record.id in answered), default=0)
 
 
 def training_due(context: Context, project_id: int) -> bool:

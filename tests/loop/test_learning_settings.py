@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from support.house import save_picture
+from support.house import picture, save_picture
 
 from ml_backend.errors import ConfigError
 from ml_backend.learning import training
 from ml_backend.loop.dataset import references_of
+from ml_backend.recipe import parse_recipe
 
 
 @pytest.fixture
@@ -79,3 +80,45 @@ def test_the_training_hears_names_and_pool(house, heard):
         house.step("train")
     assert heard["labels"] == ("cell",)
     assert len(heard["pool"]) == len(references_of(house.context, house.project)) > 0
+
+
+def test_rounds_change_the_training_as_scheduled(house):
+    """The newest answered round decides, whatever else was pushed; the card says both."""
+    recipe = house.project.recipe.model_dump(mode="json")
+    recipe["schedule"] = {"training.steps": {"from": 2, "step": 3, "most": 9}}
+    house.catalog.projects.save(house.project_id, recipe=parse_recipe(recipe))
+    house.fill(20)
+
+    def trained():
+        house.step("train")
+        card = house.catalog.models.all(house.project_id)[-1].card
+        assert card["recipe"]["schedule"] == {}
+        return card["version"][-1], card["round"], card["recipe"]["training"]["steps"]
+
+    house.labelled_round()
+    assert trained() == ("1", 1, 4)
+    house.labelled_round()
+    assert trained() == ("2", 2, 7)
+    house.step("select")
+    house.recipe({"training.seed": 1})
+    assert trained() == ("3", 2, 7)
+    house.answer_open()
+    house.step("sync")
+    assert trained() == ("4", 3, 9)
+    assert "nothing new" in house.step("train").summary
+    assert house.project.recipe.training.steps == 4
+
+
+def test_sources_alone_are_round_0(house):
+    """Before anybody was asked nothing has grown yet."""
+    recipe = house.project.recipe.model_dump(mode="json")
+    recipe["schedule"] = {"training.steps": {"from": 1, "step": 3}}
+    house.catalog.projects.save(house.project_id, recipe=parse_recipe(recipe))
+    masks = house.folder / "masks"
+    masks.mkdir()
+    for number in range(4):
+        Picture.fromarray(picture(number)[1] * 255).save(masks / f"{number}.png")
+    house.fill(4, masks=masks)
+    house.step("train")
+    card = house.catalog.models.current(house.project_id).card
+    assert (card["round"], card["recipe"]["training"]["steps"]) == (0, 4)
