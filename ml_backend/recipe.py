@@ -108,6 +108,9 @@ class Training(_Section):
         le=1,
         description="Share of the patches centred on a labelled pixel, each label equally often.",
     )
+    target_weight: float = Field(
+        10.0, gt=0, description="How often annotations are drawn for each time a source image is."
+    )
     average: float = Field(
         0.98, ge=0, lt=1, description="Decay of the moving average of the weights; 0 for none."
     )

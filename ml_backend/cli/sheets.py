@@ -1,4 +1,4 @@
-"""The commands that work on folders alone: looking at augmentations."""
+"""The commands that work on folders alone: bootstrap, augment-sheet."""
 
 from pathlib import Path
 from typing import Annotated
@@ -54,3 +54,42 @@ def augment_sheet(
     )
     for name, reason in report.set_aside:
         typer.echo(f"set aside: {name}: {reason}", err=True)
+
+
+@app.command(epilog="Example: brushloop bootstrap clean clean-masks --method otsu --largest 1")
+def bootstrap(
+    images: Annotated[Path, typer.Argument(help="Folder of clean images.")],
+    masks: Annotated[Path, typer.Argument(help="Folder for their masks.")],
+    method: Annotated[str, typer.Option(help="otsu, local or hysteresis.")] = "hysteresis",
+    min_area: Annotated[int, typer.Option(min=1, help="Smaller objects are specks, px.")] = 16,
+    closing: Annotated[
+        int, typer.Option(min=0, max=99, help="Join what is less than twice this apart, px.")
+    ] = 0,
+    opening: Annotated[
+        int, typer.Option(min=0, max=99, help="Cut off what is thinner than twice this, px.")
+    ] = 0,
+    largest: Annotated[
+        int | None, typer.Option(min=1, help="Keep so many objects of an image [default: all].")
+    ] = None,
+    sheet: Annotated[Path, typer.Option(help="A PNG to judge the masks by.")] = Path(
+        "bootstrap-sheet.png"
+    ),
+) -> None:
+    """Make masks of images with an even background by thresholding; none is overwritten."""
+    from ml_backend.cli.printing import progress_bar
+    from ml_backend.loop.bootstrap import Thresholding
+    from ml_backend.loop.bootstrap import bootstrap as threshold
+
+    how = Thresholding(method, min_area, closing, opening, largest)
+    with progress_bar() as progress:
+        report = threshold(images, masks, how=how, sheet=sheet, progress=progress)
+    typer.echo(
+        f"{len(report.written)} masks written, {len(report.kept)} left as they were, "
+        f"{len(report.empty)} images without any object"
+    )
+    for name in report.empty:
+        typer.echo(f"nothing found in: {name}", err=True)
+    for name, reason in report.set_aside:
+        typer.echo(f"set aside: {name}: {reason}", err=True)
+    if report.written or report.kept:
+        typer.echo(f"look at {sheet}, then: brushloop pool add {images} --masks {masks}")

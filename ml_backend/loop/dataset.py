@@ -98,15 +98,19 @@ def training_due(context: Context, project_id: int) -> bool:
 
 
 def samples_of(
-    context: Context, items: Sequence[Labelled], labels: Sequence[str]
+    context: Context, items: Sequence[Labelled], labels: Sequence[str], target_weight: float = 1
 ) -> "list[Sample]":
-    """Turn labelled tiles into samples that load their pixels when they are needed."""
+    """Turn labelled tiles into samples that load their pixels when they are needed.
+
+    Source images weigh 1, what people annotated of the pool `target_weight`.
+    """
     from ml_backend.learning.data import Sample
 
     def loader(item: Labelled) -> Callable[[], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         return lambda: (context.pixels(item.tile), load_mask(context.blobs, item.mask, labels))
 
-    return [Sample(item.tile.title, loader(item)) for item in items]
+    weights = {"pool": target_weight, "source": 1.0}
+    return [Sample(item.tile.title, loader(item), weights[item.tile.image.role]) for item in items]
 
 
 def references_of(context: Context, project: Project) -> "list[Reference]":

@@ -114,13 +114,13 @@ def _fit(
             f"loss {record.train_loss:.3f}, validation IoU {record.val_iou:.3f}",
         )
 
-    recipe = project.recipe
+    recipe, names = project.recipe, context.labels(project).names
     return fit(
-        samples_of(context, dataset.train, context.labels(project).names),
-        samples_of(context, dataset.val, context.labels(project).names),
+        samples_of(context, dataset.train, names, recipe.training.target_weight),
+        samples_of(context, dataset.val, names),
         recipe=recipe,
-        classes=len(context.labels(project).labels),
-        labels=context.labels(project).names,
+        classes=len(names),
+        labels=names,
         pool=references_of(context, project),
         device=context.settings.device,
         initial=_initial(context, project, current),

@@ -95,6 +95,7 @@ def test_all_commands_are_there():
     assert {" ".join(words) for words in COMMANDS} == {
         *expected.split(),
         "augment-sheet",
+        "bootstrap",
         "doctor",
         "demo",
         "pool add",
@@ -275,3 +276,18 @@ def test_an_augmentation_is_looked_at(tmp_path):
     assert "set aside: 1.png" in run(*words, "--rows", "3")
     assert "elastic" in complaint(*words, "--augmentation", "mixup")
     assert not Path("brushloop-data").exists()
+
+
+def test_masks_are_bootstrapped(tmp_path):
+    """Folder in, masks out, the next command said; a second time nothing is touched."""
+    for number in range(3):
+        save_picture(tmp_path / "images" / f"{number}.png", number)
+    Image.new("RGB", (32, 32), (9, 9, 9)).save("images/even.png")
+    output = run("bootstrap", "images", "masks", "--method", "otsu")
+    assert "3 masks written, 0 left as they were, 1 images without any object" in output
+    assert "nothing found in: even.png" in output
+    assert "brushloop pool add images --masks masks" in output
+    assert Path("bootstrap-sheet.png").exists()
+    assert "0 masks written, 3 left" in run("bootstrap", "images", "masks", "--sheet", "again.png")
+    assert "hysteresis, local, otsu" in complaint("bootstrap", "images", "m", "--method", "canny")
+    assert not Path("m").exists()

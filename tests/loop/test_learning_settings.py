@@ -122,3 +122,22 @@ def test_sources_alone_are_round_0(house):
     house.step("train")
     card = house.catalog.models.current(house.project_id).card
     assert (card["round"], card["recipe"]["training"]["steps"]) == (0, 4)
+
+
+@pytest.mark.parametrize("weight", [10.0, 3.5])
+def test_annotations_are_drawn_more_often_than_sources(house, heard, weight):
+    """Ten times by default, whatever the recipe says else; sources weigh 1."""
+    masks = house.folder / "masks"
+    masks.mkdir()
+    for number in range(4):
+        Picture.fromarray(picture(number)[1] * 255).save(masks / f"{number}.png")
+    assert house.project.recipe.training.target_weight == 10
+    house.recipe({"training.target_weight": weight})
+    house.fill(12, masks=masks)
+    house.labelled_round()
+    with pytest.raises(heard["stop"]):
+        house.step("train")
+    sources = {f"{number}.png" for number in range(4)}
+    weights = {sample.name: sample.weight for sample in heard["train"]}
+    assert {weights[name] for name in sources} == {1}
+    assert {value for name, value in weights.items() if name not in sources} == {weight}
