@@ -9,11 +9,22 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
 
 from ml_backend.errors import ConfigError
+from ml_backend.schedule import Step, numbers, stepped
 
 Annotators = Literal["latest", "all", "consensus"]
+
+
+UNETS = frozenset({"unet", "unetplusplus", "manet"})
 
 
 class _Section(BaseModel):
@@ -57,6 +68,16 @@ class Network(_Section):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head.")
 
+    @property
+    def stages(self) -> int:
+        """Of the encoder; smp's decoders other than U-Nets are made for all five."""
+        return self.depth if self.architecture.lower() in UNETS else 5
+
+    @property
+    def stride(self) -> int:
+        """Sides of what goes in must be multiples of this, px."""
+        return self.fold << self.stages
+
 
 class Training(_Section):
     """How a candidate is trained."""
@@ -70,12 +91,25 @@ class Training(_Section):
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
     loss: str = Field("dice_bce", description="Name of the loss.")
+    class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None = Field(
+        None,
+        description="Weights of labels in the loss, by their names (background too; 1 where not "
+        "named), or balanced by their pixels; null weighs all alike.",
+    )
+    tversky_alpha: float = Field(0.7, gt=0, description="What false positives cost in tversky.")
+    tversky_beta: float = Field(0.3, gt=0, description="What false negatives cost in tversky.")
+    focal_gamma: float = Field(
+        2.0, ge=0, description="How little sure pixels count in focal; 0 is cross-entropy."
+    )
     augmentation: str = Field("basic", description="Name of the augmentation recipe.")
     foreground_share: float = Field(
         0.5,
         ge=0,
         le=1,
         description="Share of the patches centred on a labelled pixel, each label equally often.",
+    )
+    target_weight: float = Field(
+        10.0, gt=0, description="How often annotations are drawn for each time a source image is."
     )
     average: float = Field(
         0.98, ge=0, lt=1, description="Decay of the moving average of the weights; 0 for none."
@@ -184,6 +218,9 @@ class Loop(_Section):
     )
 
 
+_FOR_EVER = 10**6  # rounds
+
+
 class Recipe(_Section):
     """Everything a project decides."""
 
@@ -196,6 +233,34 @@ class Recipe(_Section):
     selection: Selection = Selection()
     pool: Pool = Pool()
     loop: Loop = Loop()
+    schedule: dict[str, Step] = Field(
+        {}, description="Settings of the training that change with the rounds, by their paths."
+    )
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> "Recipe":
+        try:
+            self.at_round(_FOR_EVER)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise ValueError(
+                f"schedule: training.{fault['loc'][0]} would become {fault['input']:g} one day: "
+                f"{fault['msg']}; say with `most` or `least` where it ends"
+            ) from None
+        return self
+
+    def at_round(self, number: int) -> "Recipe":
+        """What a training after round `number` uses: the schedule is carried out, and gone."""
+        known = {f"training.{name}": name for name in numbers(Training)}
+        strange = [path for path in self.schedule if path not in known]
+        if strange:
+            raise ValueError(
+                f"schedule: {strange[0]} is no number of the training; such are: {', '.join(known)}"
+            )
+        steps = {known[path]: step for path, step in self.schedule.items()}
+        values = stepped(self.training, steps, number, {"patch": max(32, self.network.stride)})
+        training = Training.model_validate(self.training.model_dump() | values)
+        return self.model_copy(update={"training": training, "schedule": {}})
 
     def changed(self, changes: Mapping[str, object]) -> "Recipe":
         """Replace keys by their path (`"pool.tile"`); None leaves a key as it is."""

@@ -15,6 +15,7 @@ from ml_backend.export import EXPORTERS
 from ml_backend.learning.augment import AUGMENTATIONS
 from ml_backend.learning.losses import LOSSES
 from ml_backend.learning.views import VIEWS
+from ml_backend.masks.classical import METHODS
 from ml_backend.recipe import Recipe, load_recipe
 from ml_backend.registry import Registry
 from ml_backend.selection.strategies import STRATEGIES
@@ -89,6 +90,12 @@ def test_every_member_of_a_family_has_its_line(title: str):
     family: Registry = FAMILIES[title]
     section = read("recipes.md").split(f"\n## {title}\n")[1].split("\n## ")[0]
     assert sorted(re.findall(r"^- `([^`]+)`: \S", section, re.MULTILINE)) == sorted(family)
+
+
+def test_every_threshold_method_has_its_line():
+    """docs/commands.md lists exactly the methods of `bootstrap`."""
+    section = read("commands.md").split("\n## Clean sources\n")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"^- `([^`]+)`: \S", section, re.MULTILINE)) == sorted(METHODS)
 
 
 def test_every_command_has_its_line():

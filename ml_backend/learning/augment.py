@@ -3,10 +3,15 @@
 A recipe is a factory: side of the patch → function of (image (h, w, 3) uint8, label map (h, w)
 uint8, generator) that returns both at (patch, patch). The region is larger than the patch (see
 `data.MARGIN`), so that turning and shrinking find real pixels. The same generator state gives
-the same patch; labels are never mixed, and what lies outside the image is 255 (ignored).
+the same patch; labels are never mixed, and what lies outside the image is 255 (ignored). Recipes
+of `NEEDS_POOL` must be given a function that draws an image of the target pool, too.
 """
 
+import os
+import random
+import threading
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -15,10 +20,23 @@ import numpy.typing as npt
 from ml_backend.registry import Registry
 
 U8 = npt.NDArray[np.uint8]
-Augmentation = Callable[[U8, U8, np.random.Generator], tuple[U8, U8]]
-AUGMENTATIONS: Registry[Callable[[int], Augmentation]] = Registry("augmentation")
+Style = Callable[[np.random.Generator], U8]
+"""Gives an image of the target, as large as the region and on the grey scale of its image."""
 
-_IGNORE = 255
+
+class Augmentation(Protocol):
+    """Image, label map and generator → both at the side of the patch, contiguous."""
+
+    def __call__(
+        self, image: U8, mask: U8, rng: np.random.Generator, style: Style | None = None, /
+    ) -> tuple[U8, U8]:
+        """Leave the arguments as they are."""
+
+
+AUGMENTATIONS: Registry[Callable[[int], Augmentation]] = Registry("augmentation")
+NEEDS_POOL = frozenset({"specialized"})
+
+_BORDER = cv2.BORDER_REFLECT_101  # of image and labels alike: mirrored pixels keep their labels
 
 
 def _crop_centre(image: U8, mask: U8, patch: int) -> tuple[U8, U8]:
@@ -53,11 +71,139 @@ def _relight(image: U8, rng: np.random.Generator) -> U8:
     return np.take(table, image)
 
 
+def _stretch(image: U8) -> tuple[U8, float, float]:
+    """The image over all of 0..255, and what `low + step * stretched` needs to undo it.
+
+    So that noise is as strong in a dim image as in a bright one; never by more than eight times.
+    """
+    low, high = float(image.min()), float(image.max())
+    step = max(high - low, 32.0) / 255
+    return np.round((image - low) / step).astype(np.uint8), low, step
+
+
+def _albumentations() -> Any:  # its types are not ours to promise
+    """Import the library, which is slow and would otherwise ask the network for its updates."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    return albumentations
+
+
+class _Transforms:
+    """Transforms of Albumentations in a row, drawn from the caller's generator alone.
+
+    A composition keeps the generator of its last call, so each thread has one of its own.
+    """
+
+    def __init__(self, make: Callable[[], list[Any]]) -> None:
+        self._make, self._own = make, threading.local()
+
+    def __call__(
+        self, image: U8, mask: U8, rng: np.random.Generator, style: U8 | None = None
+    ) -> tuple[U8, U8]:
+        compose = getattr(self._own, "compose", None)
+        if compose is None:
+            compose = self._own.compose = _albumentations().Compose(self._make())
+        # `set_random_seed` would give every transform the same numbers: all happen, or none.
+        compose.set_random_state(rng, random.Random(int(rng.integers(1 << 62))))
+        more = {} if style is None else {"fda_metadata": [style], "hm_metadata": [style]}
+        seen = compose(image=image, mask=mask, **more)
+        return seen["image"], seen["mask"]
+
+
+def _affine() -> list[Any]:
+    """Turns of ±15° and scales of 0.85..1.2."""
+    return [
+        _albumentations().Affine(
+            scale=(0.85, 1.2), rotate=(-15, 15), keep_ratio=True, border_mode=_BORDER, p=1
+        )
+    ]
+
+
+def _warp() -> list[Any]:
+    return [
+        _albumentations().GridDistortion(distort_limit=0.15, border_mode=_BORDER, p=0.4),
+    ]
+
+
+def _elastic(patch: int) -> list[Any]:
+    """Smooth random displacements, about 3 px where the patch has 192."""
+    alpha, sigma = patch**2 / 70, patch / 16
+    return [_albumentations().ElasticTransform(alpha, sigma, border_mode=_BORDER, p=0.6)]
+
+
+def _style() -> list[Any]:
+    """The low frequencies or the histogram of an image of the target, in half of the cases."""
+    library = _albumentations()
+    # Whole matches would make objects as dark as a ground that takes most of the reference.
+    matching = library.HistogramMatching(blend_ratio=(0.3, 0.8), p=1)
+    return [library.OneOf([library.FDA(beta_limit=(0.0, 0.03), p=1), matching], p=0.5)]
+
+
+def _camera() -> list[Any]:
+    """Light, noise, blur and resolution of another camera."""
+    library = _albumentations()
+    blurs = [
+        library.GaussianBlur(blur_limit=0, sigma_limit=(0.4, 1.6), p=1),
+        library.MotionBlur(blur_limit=(3, 7), p=1),
+        library.MedianBlur(blur_limit=(3, 5), p=1),
+    ]
+    ways = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+    return [
+        library.RandomGamma(gamma_limit=(70, 140), p=0.3),
+        library.OneOf(blurs, p=0.3),
+        library.Downscale(scale_range=(0.4, 0.8), interpolation_pair=ways, p=0.2),
+        library.ISONoise(intensity=(0.1, 0.3), p=0.3),
+    ]
+
+
+def _holes() -> list[Any]:
+    """Up to four rectangles of 0."""
+    sides = {"hole_height_range": (0.05, 0.2), "hole_width_range": (0.05, 0.2)}
+    return [_albumentations().CoarseDropout(num_holes_range=(1, 4), **sides, fill=0, p=0.5)]
+
+
+def _recipe(
+    patch: int,
+    region: Callable[[], list[Any]] = list,
+    camera: Callable[[], list[Any]] | None = None,
+    *,
+    styled: bool = False,
+) -> Augmentation:
+    """What bends space is done to the whole `region`; flips, light, `camera`, holes to the patch.
+
+    The holes have the colour of one of the patch's pixels: in dim or grey images, too, they are
+    nothing but in the way. The labels below them stay.
+    """
+    bend, cover = _Transforms(region), _Transforms(_holes)
+    see = _Transforms(camera) if camera else None
+    whole = np.ones((patch, patch, 1), np.uint8)
+
+    def augment(
+        image: U8, mask: U8, rng: np.random.Generator, style: Style | None = None, /
+    ) -> tuple[U8, U8]:
+        image, mask = bend(image, mask, rng, style(rng) if styled and style else None)
+        image, mask = _flip_and_turn(*_crop_centre(image, mask, patch), rng)
+        image = _relight(image, rng)
+        if see:
+            stretched, low, step = _stretch(image)
+            seen, mask = see(stretched, mask, rng)
+            image = np.round(low + step * seen).astype(np.uint8)
+        left, _ = cover(whole, mask, rng)
+        colour = image[tuple(rng.integers(patch, size=2))]
+        image = np.where(left > 0, image, colour)
+        return image, np.ascontiguousarray(mask)
+
+    return augment
+
+
 @AUGMENTATIONS.register("none")
 def none(patch: int) -> Augmentation:
     """The patch as it is."""
 
-    def augment(image: U8, mask: U8, _rng: np.random.Generator) -> tuple[U8, U8]:
+    def augment(
+        image: U8, mask: U8, _rng: np.random.Generator, _style: Style | None = None, /
+    ) -> tuple[U8, U8]:
         image, mask = _crop_centre(image, mask, patch)
         return np.ascontiguousarray(image), np.ascontiguousarray(mask)
 
@@ -68,26 +214,43 @@ def none(patch: int) -> Augmentation:
 def basic(patch: int) -> Augmentation:
     """Flips, quarter turns, and other light (source A)."""
 
-    def augment(image: U8, mask: U8, rng: np.random.Generator) -> tuple[U8, U8]:
+    def augment(
+        image: U8, mask: U8, rng: np.random.Generator, _style: Style | None = None, /
+    ) -> tuple[U8, U8]:
         image, mask = _flip_and_turn(*_crop_centre(image, mask, patch), rng)
         return _relight(image, rng), mask
 
     return augment
 
 
+@AUGMENTATIONS.register("occlusion")
+def occlusion(patch: int) -> Augmentation:
+    """`basic` with holes, below which the labels stay (source A)."""
+    return _recipe(patch)
+
+
 @AUGMENTATIONS.register("affine")
 def affine(patch: int) -> Augmentation:
-    """`basic` with small turns (±15°) and other scales (0.85..1.2) (sources A, B)."""
+    """`occlusion` with small turns (±15°) and other scales (0.85..1.2) (sources A, B)."""
+    return _recipe(patch, _affine)
 
-    def augment(image: U8, mask: U8, rng: np.random.Generator) -> tuple[U8, U8]:
-        angle, scale = rng.uniform(-15, 15), np.exp(rng.uniform(np.log(0.85), np.log(1.2)))
-        height, width = mask.shape
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
-        matrix = np.add(matrix, [[0, 0, (patch - width) / 2], [0, 0, (patch - height) / 2]])
-        size = (patch, patch)
-        warped = cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REFLECT_101)
-        labels = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderValue=_IGNORE)
-        image, mask = _flip_and_turn(warped.astype(np.uint8), labels.astype(np.uint8), rng)
-        return _relight(image, rng), mask
 
-    return augment
+@AUGMENTATIONS.register("domain")
+def domain(patch: int) -> Augmentation:
+    """`affine` seen by another camera: bent grid, gamma, blur, coarser pixels, noise (source A)."""
+    return _recipe(patch, lambda: _affine() + _warp(), _camera)
+
+
+@AUGMENTATIONS.register("specialized")
+def specialized(patch: int) -> Augmentation:
+    """`domain` in the colours of the target pool: Fourier domain adaptation or histogram matching.
+
+    Of the source A; FDA is Yang & Soatto 2020.
+    """
+    return _recipe(patch, lambda: _style() + _affine() + _warp(), _camera, styled=True)
+
+
+@AUGMENTATIONS.register("elastic")
+def elastic(patch: int) -> Augmentation:
+    """`affine` with elastic deformation (source B; Simard et al. 2003)."""
+    return _recipe(patch, lambda: _affine() + _elastic(patch))

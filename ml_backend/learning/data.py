@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.errors import DataError, NothingToLearn
-from ml_backend.learning.augment import AUGMENTATIONS
+from ml_backend.errors import ConfigError, DataError, NothingToLearn
+from ml_backend.learning.augment import AUGMENTATIONS, NEEDS_POOL
 from ml_backend.learning.networks import image_stats
+from ml_backend.learning.references import Reference, References
 from ml_backend.recipe import Training
 
 U8 = npt.NDArray[np.uint8]
@@ -88,10 +90,14 @@ def _reflect(indices: Points, size: int) -> Points:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is remembered of a sample: its statistics and some pixels of each label."""
+    """What is remembered of a sample: its statistics and some pixels of each label.
+
+    `counts` (K + 1,): all its known pixels by label, background first.
+    """
 
     sample: Sample
     stats: tuple[float, float]
+    counts: Points
     known: Points
     labelled: dict[int, Points]
 
@@ -101,12 +107,27 @@ class Patches:
 
     A share of them lies on labelled pixels, each label equally often, so that rare ones are
     seen; the others lie anywhere on known pixels, so that the background is seen. A batch
-    depends on the seed and its step alone. Raises `NothingToLearn` when no image has a labelled
-    pixel and `DataError` for a mask that does not fit.
+    depends on the seed and its step alone. `pool`: images of the target, for augmentations that
+    borrow their looks. Raises `NothingToLearn` when no image has a labelled
+    pixel, `DataError` for a mask that does not fit, and `ConfigError` without a pool where the
+    augmentation needs one.
     """
 
-    def __init__(self, samples: Sequence[Sample], classes: int, settings: Training) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        classes: int,
+        settings: Training,
+        pool: Sequence[Reference] = (),
+    ) -> None:
         self._settings = settings
+        self._side = int(settings.patch * MARGIN) // 2 * 2
+        self._references = References(pool, self._side, settings.seed)
+        if settings.augmentation in NEEDS_POOL and not pool:
+            raise ConfigError(
+                f"training.augmentation {settings.augmentation} borrows the looks of unlabelled "
+                "images of the pool, and there are none: add some, or choose domain"
+            )
         self._augment = AUGMENTATIONS[settings.augmentation](settings.patch)
         rng = np.random.default_rng([settings.seed, 0])
         entries = [_index(sample, classes, rng) for sample in samples]
@@ -126,6 +147,12 @@ class Patches:
                 weights[index] = entry.sample.weight
         return weights / float(weights.sum())
 
+    @property
+    def pixels(self) -> list[float]:
+        """Known pixels of background and labels, counted as often as their samples are drawn."""
+        counts = [entry.sample.weight * entry.counts for entry in self._entries]
+        return [float(count) for count in np.sum(counts, axis=0)]
+
     def batches(self, steps: range) -> Iterator[Batch]:
         """The batch of each step; the next one is prepared while the current one is used."""
         with ThreadPoolExecutor(1, thread_name_prefix="patches") as ahead:
@@ -143,12 +170,32 @@ class Patches:
         images, stats, masks = zip(*drawn, strict=True)
         return Batch(np.stack(images), np.array(stats, np.float32), np.stack(masks))
 
+    def variants(self, index: int, count: int) -> tuple[str, list[tuple[U8, U8]]]:
+        """The name of a sample, a patch of it as it is, and then `count` times augmented.
+
+        To be looked at: samples are taken in turn, and the seed decides the place.
+        """
+        rng = np.random.default_rng([self._settings.seed, 4, index])
+        entry = self._entries[index % len(self._entries)]
+        found = list(entry.labelled.values())
+        points = found[rng.integers(len(found))] if found else entry.known
+        region, labels = self._region(entry, points, rng)
+        plain = AUGMENTATIONS["none"](self._settings.patch)(region, labels, rng)
+        seen = [self._seen(entry, region, labels, rng) for _ in range(count)]
+        return entry.sample.name, [plain, *seen]
+
     def _draw(self, rng: np.random.Generator) -> tuple[U8, tuple[float, float], U8]:
         label = None
         if rng.random() < self._settings.foreground_share:
             label = self._labels[rng.integers(len(self._labels))]
         entry = self._entries[rng.choice(len(self._entries), p=self._chances[label])]
         points = entry.known if label is None else entry.labelled[label]
+        region, labels = self._region(entry, points, rng)
+        image, mask = self._seen(entry, region, labels, rng)
+        return image, entry.stats, mask
+
+    def _region(self, entry: _Entry, points: Points, rng: np.random.Generator) -> tuple[U8, U8]:
+        """Cut the surroundings of one of the points."""
         image, mask = entry.sample.load()
         patch = self._settings.patch
         # Shifted, so that objects are not always in the middle; held inside the image.
@@ -158,9 +205,13 @@ class Patches:
             int(np.clip(a, patch // 2, size - patch // 2)) if size >= patch else size // 2
             for a, size in zip(at, mask.shape, strict=True)
         )
-        region, labels = cut_region(image, mask, (y, x), int(patch * MARGIN) // 2 * 2)
-        image, mask = self._augment(region, labels, rng)
-        return image, entry.stats, mask
+        return cut_region(image, mask, (y, x), self._side)
+
+    def _seen(
+        self, entry: _Entry, region: U8, labels: U8, rng: np.random.Generator
+    ) -> tuple[U8, U8]:
+        style = partial(self._references.draw, stats=entry.stats)
+        return self._augment(region, labels, rng, style)
 
 
 def _index(sample: Sample, classes: int, rng: np.random.Generator) -> _Entry:
@@ -178,6 +229,7 @@ def _index(sample: Sample, classes: int, rng: np.random.Generator) -> _Entry:
     return _Entry(
         sample,
         image_stats(image),
+        counts[: classes + 1],
         _some(np.flatnonzero(flat != IGNORE), rng),
         {
             label: _some(np.flatnonzero(flat == label), rng)

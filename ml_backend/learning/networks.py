@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from ml_backend.errors import ConfigError, ModelFileError, UnknownName, WeightsUnavailable
 from ml_backend.learning import _torchvision as _torchvision  # noqa: PLC0414  before smp
-from ml_backend.recipe import Network
+from ml_backend.recipe import UNETS, Network
 
 import segmentation_models_pytorch as smp  # isort: skip
 
 STRIDE = 32
 """Sides of an input must be multiples of this, unless the network has a `stride` of its own."""
 
-_UNETS = {"unet", "unetplusplus", "manet"}
 _WEIGHT_FILES = {".safetensors", ".pth", ".pt"}
 _LEAST_HALF_WIDTH = 16.0
 
@@ -90,7 +89,7 @@ def build_network(network: Network, classes: int, *, seed: int) -> nn.Module:
         model = _create(network, classes)
         if weights is not None and not local:
             model.encoder.load_state_dict(_folded(_hub_weights(network, weights), model.encoder))
-    for stage in range(_depth(network), 5):  # smp keeps the residual stages that it never runs
+    for stage in range(network.stages, 5):  # smp keeps the residual stages that it never runs
         if hasattr(model.encoder, f"layer{stage}"):
             setattr(model.encoder, f"layer{stage}", nn.Identity())
     if local:
@@ -102,7 +101,7 @@ def build_network(network: Network, classes: int, *, seed: int) -> nn.Module:
         nn.PixelShuffle(network.fold),
     )
     model.encoder.register_forward_pre_hook(partial(_fold, network.fold))
-    model.stride = network.fold << _depth(network)
+    model.stride = network.stride
     return channels_last(model)
 
 
@@ -126,11 +125,6 @@ def channels_last(model: nn.Module) -> nn.Module:
     return model
 
 
-def _depth(network: Network) -> int:
-    """Stages of the encoder; smp's decoders other than U-Nets are made for all five."""
-    return network.depth if network.architecture.lower() in _UNETS else 5
-
-
 def _create(network: Network, classes: int) -> Any:  # smp is untyped: Any spares casts
     architecture = network.architecture.lower()
     if architecture not in smp.MODEL_ARCHITECTURES_MAPPING:
@@ -141,8 +135,8 @@ def _create(network: Network, classes: int) -> Any:  # smp is untyped: Any spare
     if not network.encoder.startswith("tu-") and network.encoder not in smp.encoders.encoders:
         choices = ", ".join(sorted(smp.encoders.encoders))
         raise UnknownName(f"unknown encoder {network.encoder!r}; choose one of: {choices}")
-    options: dict[str, object] = {"encoder_depth": _depth(network)}
-    if architecture in _UNETS:
+    options: dict[str, object] = {"encoder_depth": network.stages}
+    if architecture in UNETS:
         options["decoder_channels"] = [
             network.decoder_width << level for level in reversed(range(network.depth))
         ]
@@ -158,7 +152,7 @@ def _create(network: Network, classes: int) -> Any:  # smp is untyped: Any spare
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ConfigError(
             f"network: {network.architecture} with encoder {network.encoder} at depth "
-            f"{_depth(network)} cannot be built: {error}"
+            f"{network.stages} cannot be built: {error}"
         ) from error
 
 
@@ -166,7 +160,7 @@ def _hub_weights(network: Network, weights: str) -> dict[str, Tensor]:
     """The encoder's weights as smp fetches them; whatever goes wrong is `WeightsUnavailable`."""
     try:
         encoder = smp.encoders.get_encoder(
-            network.encoder, in_channels=3, depth=_depth(network), weights=weights
+            network.encoder, in_channels=3, depth=network.stages, weights=weights
         )
     except Exception as error:  # the hub's client raises a dozen unrelated kinds of exception
         raise WeightsUnavailable(

@@ -16,8 +16,9 @@ from ml_backend.learning.checkpoint import fingerprint, load_checkpoint, save_ch
 from ml_backend.learning.data import Patches, Sample, cached
 from ml_backend.learning.device import autocast, resolve_device
 from ml_backend.learning.inference import Metrics, Predictor, evaluate
-from ml_backend.learning.losses import LOSSES, Loss
+from ml_backend.learning.losses import Loss, make_loss, weights_of
 from ml_backend.learning.networks import build_network, load_fitting, normalise
+from ml_backend.learning.references import Reference
 from ml_backend.recipe import Recipe, Training
 
 _CLIP = 1.0
@@ -53,6 +54,8 @@ def train(
     *,
     recipe: Recipe,
     classes: int,
+    labels: Sequence[str] = (),
+    pool: Sequence[Reference] = (),
     device: str = "cpu",
     initial: Mapping[str, Tensor] | None = None,
     checkpoint: Path | None = None,
@@ -61,6 +64,8 @@ def train(
 ) -> Trained:
     """Train a network for `classes` labels; on a processor the same input gives the same weights.
 
+    `labels` are their names, by which the recipe may weigh them; `pool` are unlabelled images
+    whose looks the augmentation may borrow.
     The epoch with the highest validation mean IoU wins, the last one without validation.
     `initial` weights are taken where names and shapes fit. With a `checkpoint` path the state is
     written after each epoch, before `on_epoch`, and a training that was killed carries on from
@@ -69,11 +74,12 @@ def train(
     """
     settings = recipe.training
     place = resolve_device(device)
-    loss = LOSSES[settings.loss]
     train, val = cached(train), cached(val)
-    patches = Patches(train, classes, settings)
+    patches = Patches(train, classes, settings, pool)
+    weights = weights_of(settings, labels, patches.pixels)
+    loss = make_loss(settings, classes, weights)
     run = _Run(recipe, classes, place, initial)
-    identity = _identity(recipe, classes, train, val, initial)
+    identity = _identity(recipe, classes, weights, train, val, pool, initial)
     if checkpoint:
         run.restore(*load_checkpoint(checkpoint, identity))
     epochs = min(settings.epochs, settings.steps)
@@ -155,13 +161,17 @@ def _validate(run: "_Run", val: Sequence[Sample], loss: Loss) -> Metrics:
 def _identity(
     recipe: Recipe,
     classes: int,
+    weights: Sequence[float] | None,
     train: Sequence[Sample],
     val: Sequence[Sample],
+    pool: Sequence[Reference],
     initial: Mapping[str, Tensor] | None,
 ) -> str:
-    parts = [recipe.network.model_dump_json(), recipe.training.model_dump_json(), str(classes)]
+    parts = [recipe.network.model_dump_json(), recipe.training.model_dump_json()]
+    parts += [str(classes), repr(weights)]
     parts += [f"{sample.name}\0{sample.weight!r}" for sample in train]
     parts += ["validated on", *(sample.name for sample in val)]
+    parts += ["looks like", *(reference.name for reference in pool)]
     return fingerprint(parts, initial)
 
 

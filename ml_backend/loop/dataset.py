@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import load_mask
-from ml_backend.store.rows import Labelled
+from ml_backend.store.rows import Labelled, Project
 
 if TYPE_CHECKING:
     from ml_backend.learning.data import Sample
+    from ml_backend.learning.references import Reference
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
         val = source_val
         train += [item for item in sources if item.tile.image.split == "train"]
     project = context.catalog.projects.get(project_id)
-    learning = project.recipe.model_dump_json(include={"network", "training"})
+    learning = project.recipe.model_dump_json(include={"network", "training", "schedule"})
     digest = hashlib.sha256(learning.encode())
     digest.update(repr(context.labels(project).names).encode())
     for side, items in (("train", train), ("val", val)):
@@ -62,6 +64,19 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
             digest.update(repr(place).encode())
     masks = tuple(f"{item.tile.id}:{item.mask}" for item in annotated)
     return Dataset(tuple(train), tuple(val), len(answered), masks, digest.hexdigest())
+
+
+def newest_round(context: Context, project_id: int, dataset: Dataset) -> int:
+    """Number of the newest round that was answered in `dataset`; 0 before any.
+
+    It follows from the data alone, so that a training that was killed finds it again.
+    """
+    tiles = {item.tile.id for item in (*dataset.train, *dataset.val)}
+    answered = {
+        task.round_id for task in context.catalog.work.tasks(project_id) if task.tile_id in tiles
+    }
+    rounds = context.catalog.rounds.all(project_id)
+    return max((record.number for record in rounds if record.id in answered), default=0)
 
 
 def training_due(context: Context, project_id: int) -> bool:
@@ -83,12 +98,33 @@ def training_due(context: Context, project_id: int) -> bool:
 
 
 def samples_of(
-    context: Context, items: Sequence[Labelled], labels: Sequence[str]
+    context: Context, items: Sequence[Labelled], labels: Sequence[str], target_weight: float = 1
 ) -> "list[Sample]":
-    """Turn labelled tiles into samples that load their pixels when they are needed."""
+    """Turn labelled tiles into samples that load their pixels when they are needed.
+
+    Source images weigh 1, what people annotated of the pool `target_weight`.
+    """
     from ml_backend.learning.data import Sample
 
     def loader(item: Labelled) -> Callable[[], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         return lambda: (context.pixels(item.tile), load_mask(context.blobs, item.mask, labels))
 
-    return [Sample(item.tile.title, loader(item)) for item in items]
+    weights = {"pool": target_weight, "source": 1.0}
+    return [Sample(item.tile.title, loader(item), weights[item.tile.image.role]) for item in items]
+
+
+def references_of(context: Context, project: Project) -> "list[Reference]":
+    """Give the images whose looks the augmentation may borrow, if it does.
+
+    These are the pool's, but for validation images: by their looks alone they must not help.
+    """
+    from ml_backend.learning.augment import NEEDS_POOL
+    from ml_backend.learning.references import Reference
+
+    if project.recipe.training.augmentation not in NEEDS_POOL:
+        return []
+    return [
+        Reference(image.name, partial(context.whole, image))
+        for image in context.catalog.pool.images(project.id)
+        if (image.role, image.split, image.status) == ("pool", "train", "ready")
+    ]

@@ -1,5 +1,6 @@
 """Training a candidate and putting it before the gate."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,14 @@ import numpy as np
 from ml_backend import __version__
 from ml_backend.errors import NotFound, NothingToLearn
 from ml_backend.loop.context import Context, Progress, Report
-from ml_backend.loop.dataset import Dataset, dataset_of, samples_of, training_due
+from ml_backend.loop.dataset import (
+    Dataset,
+    dataset_of,
+    newest_round,
+    references_of,
+    samples_of,
+    training_due,
+)
 from ml_backend.loop.models import load_predictor
 from ml_backend.loop.promote import decide
 from ml_backend.loop.select import next_batch
@@ -47,13 +55,15 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
         fingerprint=dataset.fingerprint,
     )
     progress(0, 1, f"{candidate.version}: learning from {len(dataset.train)} tiles")
+    number = newest_round(context, project_id, dataset)
+    project = replace(project, recipe=project.recipe.at_round(number))
     card = _published(context, project_id, candidate)
     if card is None:
         try:
             trained = _fit(context, project, dataset, candidate, current, progress)
         except NothingToLearn as error:  # only empty tiles so far: others must be asked about
             return Report(str(error), {}, next_batch(context, project))
-        card = _card(context, project, dataset, candidate, trained)
+        card = _card(context, project, dataset, candidate, trained) | {"round": number}
         _publish(context, project_id, candidate, trained, card)
     progress(1, 1, "asking the gate")
     return _gate(context, project, dataset, candidate, card)
@@ -104,12 +114,14 @@ def _fit(
             f"loss {record.train_loss:.3f}, validation IoU {record.val_iou:.3f}",
         )
 
-    recipe = project.recipe
+    recipe, names = project.recipe, context.labels(project).names
     return fit(
-        samples_of(context, dataset.train, context.labels(project).names),
-        samples_of(context, dataset.val, context.labels(project).names),
+        samples_of(context, dataset.train, names, recipe.training.target_weight),
+        samples_of(context, dataset.val, names),
         recipe=recipe,
-        classes=len(context.labels(project).labels),
+        classes=len(names),
+        labels=names,
+        pool=references_of(context, project),
         device=context.settings.device,
         initial=_initial(context, project, current),
         checkpoint=_checkpoint(context, candidate),

@@ -21,12 +21,22 @@ Grey = NDArray[np.uint8]
 METHODS: Registry[Callable[[Grey], Bool]] = Registry("threshold method")
 
 
-def foreground_mask(image: NDArray[np.uint8], method: str = "otsu", min_area: int = 16) -> Bool:
+def foreground_mask(
+    image: NDArray[np.uint8],
+    method: str = "otsu",
+    min_area: int = 16,
+    *,
+    closing: int = 0,
+    opening: int = 0,
+    largest: int | None = None,
+) -> Bool:
     """Separate objects from the background, which is what lies along the image's border.
 
     `image`: (H, W) or (H, W, 3) uint8; `method`: otsu, local or hysteresis; `min_area`: objects
     of fewer pixels are specks. Objects may be darker or lighter than the background; holes are
-    filled. Returns (H, W) bool, all False for an even image. Raises UnknownName, ImageUnreadable.
+    filled. `closing` joins what lies less than two such radii (px) apart, `opening` cuts off what
+    is thinner; of the rest the `largest` so many objects stay. Returns (H, W) bool, all False for
+    an even image. Raises UnknownName, ImageUnreadable.
     """
     threshold = METHODS[method]
     if image.dtype != np.uint8 or image.ndim not in {2, 3} or not image.size:
@@ -37,8 +47,9 @@ def foreground_mask(image: NDArray[np.uint8], method: str = "otsu", min_area: in
     contrast = _contrast(image)
     if contrast.max() == 0:
         return np.zeros(contrast.shape, np.bool_)
-    filled = ndimage.binary_fill_holes(threshold(contrast))
-    return _without_specks(filled, min_area)
+    joined = _morphed(threshold(contrast), cv2.MORPH_CLOSE, closing)
+    filled = np.asarray(ndimage.binary_fill_holes(joined))
+    return _objects(_morphed(filled, cv2.MORPH_OPEN, opening), min_area, largest)
 
 
 @METHODS.register("otsu")
@@ -52,7 +63,7 @@ def local(contrast: Grey) -> Bool:
     """A threshold for each pixel, a little above its wide neighbourhood's mean: uneven light."""
     side = max(contrast.shape) // 4 * 2 + 3
     around = cv2.blur(contrast, (side, side), borderType=cv2.BORDER_REPLICATE)
-    margin = max(_otsu_level(contrast) // 4, 2)
+    margin = max(int(_otsu_level(contrast)) // 4, 2)
     return np.asarray(contrast > np.minimum(around.astype(np.int16) + margin, 254))
 
 
@@ -84,12 +95,34 @@ def _contrast(image: NDArray[np.uint8]) -> Grey:
 
 
 def _otsu_level(contrast: Grey) -> float:
-    level, _ = cv2.threshold(contrast, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    return float(level)
+    """Halfway between the means of Otsu's two classes.
+
+    That is where his criterion is highest; OpenCV names the darkest of levels that are equal, and
+    in a wide gap of the histogram that is the noise's brightest.
+    """
+    level, above = cv2.threshold(contrast, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    bright = above > 0
+    if not bright.any() or bright.all():
+        return float(level)
+    return float(contrast[bright].mean() + contrast[~bright].mean()) / 2
 
 
-def _without_specks(mask: Bool, min_area: int) -> Bool:
+def _morphed(mask: Bool, how: int, radius: int) -> Bool:
+    """Open or close with a disc; beyond the image its border goes on."""
+    if not radius:
+        return mask
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    wide = np.pad(mask.astype(np.uint8), 2 * radius, mode="edge")
+    inner = np.s_[2 * radius : -2 * radius, 2 * radius : -2 * radius]
+    return np.asarray(cv2.morphologyEx(wide, how, disc)[inner] > 0)
+
+
+def _objects(mask: Bool, min_area: int, largest: int | None) -> Bool:
+    """The components of at least `min_area` pixels, and of these the `largest` so many."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    keep = stats[:count, cv2.CC_STAT_AREA] >= min_area
-    keep[0] = False
+    areas = stats[:count, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    keep = areas >= max(min_area, 1)
+    if largest is not None:
+        keep[np.argsort(-areas, kind="stable")[largest:]] = False
     return np.asarray(keep[labels])

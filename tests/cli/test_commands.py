@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 from support.house import open_house, save_picture
 from typer.testing import CliRunner
 
@@ -93,6 +94,8 @@ def test_all_commands_are_there():
     expected = "up serve worker schedule connect sync train select predict export models status"
     assert {" ".join(words) for words in COMMANDS} == {
         *expected.split(),
+        "augment-sheet",
+        "bootstrap",
         "doctor",
         "demo",
         "pool add",
@@ -281,3 +284,37 @@ def test_export_takes_what_was_asked_for(house):
     assert {line.split(",")[0] for line in lines} == {
         name for name in answered if sides[name] == "train"
     }
+    assert "people, model, both" in complaint("export", "out", "--source", "me")
+
+
+def test_an_augmentation_is_looked_at(tmp_path):
+    """Without a project or a home: folders in, a picture out."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for number in range(3):
+        mask = save_picture(tmp_path / "images" / f"{number}.png", number)
+        Image.fromarray(mask * 255).save(masks / f"{number}.png")
+    words = ("augment-sheet", "--images", "images", "--masks", "masks", "--out", "sheet.png")
+    output = run(*words, "--augmentation", "domain", "--rows", "2", "--columns", "3")
+    assert "domain on 2 images" in output
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size[0] > 4 * 192
+    (tmp_path / "images" / "1.png").write_bytes(b"nothing")
+    assert "set aside: 1.png" in run(*words, "--rows", "3")
+    assert "elastic" in complaint(*words, "--augmentation", "mixup")
+    assert not Path("brushloop-data").exists()
+
+
+def test_masks_are_bootstrapped(tmp_path):
+    """Folder in, masks out, the next command said; a second time nothing is touched."""
+    for number in range(3):
+        save_picture(tmp_path / "images" / f"{number}.png", number)
+    Image.new("RGB", (32, 32), (9, 9, 9)).save("images/even.png")
+    output = run("bootstrap", "images", "masks", "--method", "otsu")
+    assert "3 masks written, 0 left as they were, 1 images without any object" in output
+    assert "nothing found in: even.png" in output
+    assert "brushloop pool add images --masks masks" in output
+    assert Path("bootstrap-sheet.png").exists()
+    assert "0 masks written, 3 left" in run("bootstrap", "images", "masks", "--sheet", "again.png")
+    assert "hysteresis, local, otsu" in complaint("bootstrap", "images", "m", "--method", "canny")
+    assert not Path("m").exists()

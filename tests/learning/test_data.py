@@ -62,6 +62,13 @@ def test_heavier_samples_are_drawn_more_often(recipe):
     assert 160 <= np.sum(images[:, 16, 16, 0] == 200) <= 196
 
 
+def test_pixels_are_counted_as_often_as_they_are_drawn(recipe):
+    """Of background and each label, with the weights of their samples; unknown ones never."""
+    one = np.array([[0, 0, 1, 255], [1, 1, 2, 255]], np.uint8)
+    samples = [_sample(one, weight=10), _sample(np.zeros((2, 2), np.uint8))]
+    assert Patches(samples, 3, recipe().training).pixels == [24, 30, 10, 0]
+
+
 def test_images_smaller_than_a_patch(recipe):
     """They are padded by reflection, and the padding is ignored."""
     batch = Patches([_sample(np.ones((10, 50), np.uint8))], 1, recipe(patch=64).training).batch(0)

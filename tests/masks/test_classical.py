@@ -60,6 +60,12 @@ def test_hysteresis_keeps_faint_appendages() -> None:
     assert not foreground_mask(image, "hysteresis")[70, 100]
 
 
+def test_the_threshold_lies_in_the_middle_of_a_gap() -> None:
+    """Half of it, which hysteresis takes, must not lie within the background's noise."""
+    image, mask = scene(background=25, objects=220, noise=6)
+    assert iou(foreground_mask(image, "hysteresis", min_area=9), mask) > 0.97
+
+
 def test_even_image_has_no_foreground() -> None:
     """Nothing stands out of an even image."""
     assert not foreground_mask(np.full((20, 30), 128, np.uint8)).any()
@@ -69,6 +75,33 @@ def test_small_objects_are_kept_on_request() -> None:
     """`min_area` decides what is a speck."""
     image, _ = scene(background=230, objects=60)
     assert foreground_mask(image, min_area=1)[5, 5]
+
+
+def test_closing_joins_and_opening_cuts() -> None:
+    """A body cut by a bright line is whole again, a thin tail is gone; both up to the border."""
+    image = np.full((60, 120), 230, np.uint8)
+    image[20:40, 0:50] = 40
+    image[:, 24:26] = 230
+    image[29:31, 50:110] = 40
+    plain = foreground_mask(image)
+    assert not plain[30, 24]
+    assert plain[30, 90]
+    shaped = foreground_mask(image, closing=2, opening=3)
+    assert shaped[30, 24]
+    assert shaped[30, 0]
+    assert not shaped[30, 90]
+    assert iou(shaped, np.pad(np.ones((20, 50), bool), ((20, 20), (0, 70)))) > 0.97
+
+
+@pytest.mark.parametrize(("largest", "found"), [(1, 1), (2, 2), (3, 2), (None, 2)])
+def test_the_largest_objects_are_kept(largest: int | None, found: int) -> None:
+    """One specimen an image: the rest is debris; asking for more than there are changes nothing."""
+    image, mask = scene(background=230, objects=60)
+    kept = foreground_mask(image, largest=largest)
+    count, _ = cv2.connectedComponents(kept.astype(np.uint8))
+    assert count - 1 == found
+    assert kept[60, 120]  # the ellipse is larger than the disc
+    assert not (kept & ~cv2.dilate(mask.astype(np.uint8), np.ones((3, 3))).astype(bool)).any()
 
 
 def test_unusable_input_is_refused() -> None:

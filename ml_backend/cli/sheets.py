@@ -1,0 +1,95 @@
+"""The commands that work on folders alone: bootstrap, augment-sheet."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ml_backend.cli import app
+from ml_backend.cli.options import Labels, MaskValues, RecipeFile
+
+
+@app.command(
+    epilog="Example: brushloop augment-sheet --images scans --masks masks --augmentation elastic"
+)
+def augment_sheet(
+    images: Annotated[Path, typer.Option(help="Folder of images.")],
+    masks: Annotated[Path, typer.Option(help="Folder of their masks.")],
+    augmentation: Annotated[
+        str | None, typer.Option(help="basic, affine, …: docs/recipes.md [default: the recipe's].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("augment-sheet.png"),
+    recipe: RecipeFile = None,
+    pool: Annotated[
+        Path | None, typer.Option(help="Unlabelled images of the target, for specialized.")
+    ] = None,
+    label: Labels = None,
+    mask_values: MaskValues = None,
+    rows: Annotated[int, typer.Option(min=1, max=50, help="Images.")] = 6,
+    columns: Annotated[int, typer.Option(min=1, max=20, help="Variants of each.")] = 6,
+    seed: Annotated[int, typer.Option(help="Seed of images, places and variants.")] = 0,
+) -> None:
+    """Show what an augmentation does to your images and masks, before you train with it."""
+    from ml_backend.loop.augment_sheet import augment_sheet as write
+    from ml_backend.recipe import Recipe, load_recipe
+    from ml_backend.store.masks_in import parse_values
+
+    chosen = (load_recipe(recipe) if recipe else Recipe()).changed(
+        {"training.augmentation": augmentation, "training.seed": seed}
+    )
+    report = write(
+        images,
+        masks,
+        out,
+        recipe=chosen,
+        labels=len(label or ["object"]),
+        values=parse_values(mask_values) if mask_values else None,
+        pool=pool,
+        rows=rows,
+        columns=columns,
+    )
+    typer.echo(
+        f"{chosen.training.augmentation} on {len(report.shown)} images: "
+        f"left as they are, then {columns} variants → {out}"
+    )
+    for name, reason in report.set_aside:
+        typer.echo(f"set aside: {name}: {reason}", err=True)
+
+
+@app.command(epilog="Example: brushloop bootstrap clean clean-masks --method otsu --largest 1")
+def bootstrap(
+    images: Annotated[Path, typer.Argument(help="Folder of clean images.")],
+    masks: Annotated[Path, typer.Argument(help="Folder for their masks.")],
+    method: Annotated[str, typer.Option(help="otsu, local or hysteresis.")] = "hysteresis",
+    min_area: Annotated[int, typer.Option(min=1, help="Smaller objects are specks, px.")] = 16,
+    closing: Annotated[
+        int, typer.Option(min=0, max=99, help="Join what is less than twice this apart, px.")
+    ] = 0,
+    opening: Annotated[
+        int, typer.Option(min=0, max=99, help="Cut off what is thinner than twice this, px.")
+    ] = 0,
+    largest: Annotated[
+        int | None, typer.Option(min=1, help="Keep so many objects of an image [default: all].")
+    ] = None,
+    sheet: Annotated[Path, typer.Option(help="A PNG to judge the masks by.")] = Path(
+        "bootstrap-sheet.png"
+    ),
+) -> None:
+    """Make masks of images with an even background by thresholding; none is overwritten."""
+    from ml_backend.cli.printing import progress_bar
+    from ml_backend.loop.bootstrap import Thresholding
+    from ml_backend.loop.bootstrap import bootstrap as threshold
+
+    how = Thresholding(method, min_area, closing, opening, largest)
+    with progress_bar() as progress:
+        report = threshold(images, masks, how=how, sheet=sheet, progress=progress)
+    typer.echo(
+        f"{len(report.written)} masks written, {len(report.kept)} left as they were, "
+        f"{len(report.empty)} images without any object"
+    )
+    for name in report.empty:
+        typer.echo(f"nothing found in: {name}", err=True)
+    for name, reason in report.set_aside:
+        typer.echo(f"set aside: {name}: {reason}", err=True)
+    if report.written or report.kept:
+        typer.echo(f"look at {sheet}, then: brushloop pool add {images} --masks {masks}")

@@ -1,0 +1,71 @@
+"""How images of the target pool reach the augmentation: small, few, on any image's grey scale."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.errors import DataError
+from ml_backend.learning.networks import image_stats
+
+U8 = npt.NDArray[np.uint8]
+
+MOST = 64
+"""More images cost time at the start of a training, and a look is not an image's alone."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One unlabelled image of the target: `load` gives (H, W, 3) uint8 RGB."""
+
+    name: str
+    load: Callable[[], U8]
+
+
+class References:
+    """Up to 64 random images, each whole but resized to `side` px, in memory.
+
+    Whole, because a random part of an image is often nothing but background, and a histogram
+    or the low frequencies survive resizing. The images are opened when the first is asked for,
+    each once; those that cannot be read are passed over, and `DataError` is raised when none
+    can. `seed` decides which ones.
+    """
+
+    def __init__(self, images: Sequence[Reference], side: int, seed: int) -> None:
+        self._images, self._side, self._seed = images, side, seed
+
+    def draw(self, rng: np.random.Generator, stats: tuple[float, float]) -> U8:
+        """One of them (side, side, 3), as it would look with these `image_stats`.
+
+        Patches are normalised by the statistics of the image that they come from. Levelled to
+        them, a reference is to the network what it will be when the model meets the target.
+        """
+        small, (centre, half) = self._small[rng.integers(len(self._small))]
+        table = (np.arange(256) - centre) * (stats[1] / half) + stats[0]
+        return np.round(np.clip(table, 0, 255)).astype(np.uint8)[small]
+
+    @cached_property
+    def _small(self) -> list[tuple[U8, tuple[float, float]]]:
+        found: list[tuple[U8, tuple[float, float]]] = []
+        faults = []
+        for index in np.random.default_rng([self._seed, 2]).permutation(len(self._images)):
+            try:
+                image = self._images[index].load()
+            except DataError as error:
+                faults.append(str(error))
+                continue
+            side = self._side, self._side
+            how = cv2.INTER_AREA if min(image.shape[:2]) > self._side else cv2.INTER_LINEAR
+            small = np.asarray(cv2.resize(image, side, interpolation=how), np.uint8)
+            found.append((small, image_stats(image)))
+            if len(found) == MOST:
+                break
+        if not found:
+            raise DataError(
+                "training.augmentation borrows the looks of the pool's images, and none of the "
+                f"{len(faults)} can be used: {', '.join(faults[:1])}"
+            )
+        return found

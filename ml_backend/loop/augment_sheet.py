@@ -1,0 +1,112 @@
+"""Looking before training: any augmentation recipe on the user's own images, as one picture."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_backend.errors import ConfigError, DataError
+from ml_backend.masks.sheet import CELL, Row, contact_sheet, outlined
+from ml_backend.recipe import Recipe
+from ml_backend.store.blobs import Blobs
+from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.masks_in import Values, read_mask
+from ml_backend.store.pairs import match_masks
+
+if TYPE_CHECKING:
+    from ml_backend.learning.references import Reference
+
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class SheetReport:
+    """Which images are on the sheet, and which could not be, with the reason."""
+
+    shown: tuple[str, ...]
+    set_aside: tuple[tuple[str, str], ...]
+
+
+def augment_sheet(
+    images: Path,
+    masks: Path,
+    out: Path,
+    *,
+    recipe: Recipe,
+    labels: int = 1,
+    values: Values | None = None,
+    pool: Path | None = None,
+    rows: int = 6,
+    columns: int = 6,
+) -> SheetReport:
+    """Write a PNG to `out`: in each row a patch of one image as it is, then augmented variants.
+
+    The recipe's training section says which augmentation, patch and seed; `pool` is the folder
+    whose looks some augmentations borrow. Raises `ConfigError`, and `DataError` where no image
+    of the folder can be used.
+    """
+    from ml_backend.learning.augment import AUGMENTATIONS, NEEDS_POOL
+    from ml_backend.learning.data import Patches, Sample
+
+    settings = recipe.training
+    AUGMENTATIONS[settings.augmentation]  # an unknown name is said before anything is read
+    if settings.augmentation in NEEDS_POOL and pool is None:
+        raise ConfigError(
+            f"{settings.augmentation} borrows the looks of unlabelled images: name their folder "
+            "with --pool"
+        )
+    found = match_masks(find_images(images), masks)
+    names, faults = list(found), []
+    chosen: list[Sample] = []
+    for index in np.random.default_rng([settings.seed, 3]).permutation(len(names)):
+        if len(chosen) == rows:
+            break
+        path = names[index]
+        name = path.relative_to(images).as_posix()
+        try:
+            pair = _read(path, found[path], labels, values)
+        except DataError as error:
+            faults.append((name, str(error)))
+            continue
+        chosen.append(Sample(name, partial(_same, pair)))
+    if not chosen:
+        reason = faults[0][1] if faults else f"no mask in {masks} has the name of one"
+        raise DataError(f"no image in {images} can be shown: {reason}")
+    patches = Patches(chosen, labels, settings, _references(pool) if pool else ())
+    side = min(settings.patch, CELL)
+    lines = [
+        Row(name, [outlined(*pair, side) for pair in pairs])
+        for name, pairs in (patches.variants(index, columns) for index in range(len(chosen)))
+    ]
+    Blobs(out.absolute().parent).write(out.name, contact_sheet(lines))
+    return SheetReport(tuple(line.title for line in lines), tuple(faults))
+
+
+def _same(pair: Pair) -> Pair:
+    return pair
+
+
+def _open(path: Path) -> NDArray[np.uint8]:
+    return decode_image(_bytes(path), path.name)
+
+
+def _read(image: Path, mask: Path, labels: int, values: Values | None) -> Pair:
+    pixels = _open(image)
+    shape = (pixels.shape[0], pixels.shape[1])
+    return pixels, read_mask(_bytes(mask), mask.name, labels, values=values, shape=shape)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _references(folder: Path) -> "list[Reference]":
+    from ml_backend.learning.references import Reference
+
+    return [Reference(path.name, partial(_open, path)) for path in find_images(folder)]
