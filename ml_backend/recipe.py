@@ -6,7 +6,7 @@ impossible combinations are refused with the key's path.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -106,6 +106,9 @@ class Scoring(_Section):
     reduction: str = Field("mean", description="Pixels → one number: mean, foreground or top.")
 
 
+_Beta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class Selection(_Section):
     """What is asked next."""
 
@@ -115,6 +118,24 @@ class Selection(_Section):
         "resample", description="How stochastic_batch draws its candidate batches."
     )
     draws: int = Field(50, ge=1, description="Candidate batches of the resample variant.")
+    beta: _Beta | tuple[_Beta, _Beta] | None = Field(
+        None,
+        description="How little power and class_power are blurred by noise: 1 is nearly random, "
+        "100 nearly top. A pair goes from the first to the second over the rounds; null is 5 for "
+        "power and [1, 100] for class_power.",
+    )
+    beta_rounds: int = Field(
+        5, ge=1, description="Rounds chosen by a model until a pair beta has reached its second."
+    )
+    candidates: int | None = Field(
+        None,
+        ge=1,
+        description="How many of the most uncertain images suggestive chooses among; null is "
+        "twice the batch.",
+    )
+    per_image: int | None = Field(
+        None, ge=1, description="At most so many tiles of one image in a round; null for no limit."
+    )
     audit_share: float = Field(
         0.25,
         ge=0,

@@ -32,6 +32,9 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
         ({"selection": {"variant": "other"}}, "selection.variant"),
         ({"pool": {"tile": 8}}, "pool.tile"),
         ({"network": {"depth": 6}}, "network.depth"),
+        ({"selection": {"beta": 0}}, "selection.beta.*"),
+        ({"selection": {"beta": [1]}}, "selection.beta.*"),
+        ({"selection": {"per_image": 0}}, "selection.per_image"),
         (["a list"], "the whole"),
         ("text", "the whole"),
     ],
@@ -93,3 +96,10 @@ def test_recipes_survive_the_catalog(steps: int, tile: int | None, share: float,
         }
     )
     assert parse_recipe(recipe.model_dump(mode="json", exclude_defaults=True)) == recipe
+
+
+def test_a_pair_of_betas_survives_the_catalog():
+    """A recipe written down as JSON comes back as it was."""
+    recipe = parse_recipe({"selection": {"beta": [1, 50]}})
+    assert recipe.selection.beta == (1, 50)
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe
