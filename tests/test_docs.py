@@ -14,6 +14,7 @@ from ml_backend.cli import app
 from ml_backend.export import EXPORTERS
 from ml_backend.learning.augment import AUGMENTATIONS
 from ml_backend.learning.losses import LOSSES
+from ml_backend.learning.passes import PASSES
 from ml_backend.learning.views import VIEWS
 from ml_backend.masks.classical import METHODS
 from ml_backend.recipe import Recipe, load_recipe
@@ -30,6 +31,7 @@ FAMILIES = {
     "Augmentations": AUGMENTATIONS,
     "Scores": SCORES,
     "Reductions": REDUCTIONS,
+    "Passes": PASSES,
     "Views": VIEWS,
     "Strategies": STRATEGIES,
     "Export formats": EXPORTERS,

@@ -32,6 +32,13 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
         ({"selection": {"variant": "other"}}, "selection.variant"),
         ({"pool": {"tile": 8}}, "pool.tile"),
         ({"network": {"depth": 6}}, "network.depth"),
+        ({"scoring": {"passes": "mc"}}, "scoring.passes"),
+        ({"scoring": {"weights": {"cell": -1}}}, "scoring.weights.cell"),
+        ({"scoring": {"top_share": 0}}, "scoring.top_share"),
+        ({"scoring": {"passes": "mc_dropout"}}, "the whole"),
+        ({"selection": {"beta": 0}}, "selection.beta.*"),
+        ({"selection": {"beta": [1]}}, "selection.beta.*"),
+        ({"selection": {"per_image": 0}}, "selection.per_image"),
         (["a list"], "the whole"),
         ("text", "the whole"),
     ],
@@ -93,3 +100,29 @@ def test_recipes_survive_the_catalog(steps: int, tile: int | None, share: float,
         }
     )
     assert parse_recipe(recipe.model_dump(mode="json", exclude_defaults=True)) == recipe
+
+
+def test_mc_dropout_wants_dropout():
+    """Passes by dropout and a network without it are refused with both keys named."""
+    with pytest.raises(ConfigError, match=r"scoring\.passes: mc_dropout.*network\.dropout"):
+        parse_recipe({"scoring": {"passes": "mc_dropout"}})
+    recipe = parse_recipe({"scoring": {"passes": "mc_dropout"}, "network": {"dropout": 0.2}})
+    assert recipe.scoring.key.startswith("mc_dropout-10-")
+
+
+def test_scores_are_kept_apart_where_their_numbers_differ():
+    """The key changes with what changes the numbers, and with nothing else."""
+    plain = parse_recipe({}).scoring
+    same = [{"score": "bald"}, {"reduction": "top"}, {"samples": 4}, {"weights": {}}]
+    others = [{"views": 5}, {"passes": "single"}, {"weights": {"a": 2}}, {"top_share": 0.2}]
+    assert {parse_recipe({"scoring": keys}).scoring.key for keys in same} == {plain.key}
+    keys = {parse_recipe({"scoring": keys}).scoring.key for keys in others} | {plain.key}
+    assert len(keys) == 5
+    assert max(map(len, keys)) <= 40
+
+
+def test_a_pair_of_betas_survives_the_catalog():
+    """A recipe written down as JSON comes back as it was."""
+    recipe = parse_recipe({"selection": {"beta": [1, 50]}})
+    assert recipe.selection.beta == (1, 50)
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe

@@ -3,6 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ml_backend.learning.data import Sample
 from ml_backend.learning.device import autocast, describe_mode, resolve_device
+from ml_backend.learning.inside import Inside, Seed
 from ml_backend.learning.losses import Loss
 from ml_backend.learning.metrics import Confusion
 from ml_backend.learning.networks import (
@@ -28,7 +30,29 @@ from ml_backend.recipe import Network, Prediction
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 
+Asked = tuple[U8, Seed]
+"""An (H, W, 3) image and the seed of whatever is drawn at random while looking at it."""
+
 _BATCHES_AHEAD = 4
+
+
+class Seen(NamedTuple):
+    """T passes over one image (T, K+1, H, W), and what the encoder made of it in the end.
+
+    `features_D`: float32 mean of the deepest feature map, over pixels and windows; empty for a
+    network without an encoder.
+    """
+
+    probs_TCHW: F32  # noqa: N815
+    features_D: F32  # noqa: N815
+
+
+class _Job(NamedTuple):
+    """A window of one image of a group."""
+
+    image: int
+    number: int
+    window: Window
 
 
 class Predictor:
@@ -52,6 +76,7 @@ class Predictor:
         self.device = resolve_device(device)
         self.mode = describe_mode(self.device)
         self._model = channels_last(model.to(self.device)).eval()
+        self._inside = Inside(self._model)
         self._stride = int(getattr(model, "stride", STRIDE))
         self._window, self._overlap, self._batch_size = window, overlap, batch_size
 
@@ -64,45 +89,86 @@ class Predictor:
 
         Images are taken lazily, a few batches of windows at a time.
         """
-        group: list[tuple[U8, list[Window]]] = []
-        waiting = 0
-        for image in images:
-            height, width = image.shape[:2]
-            windows = cut(height, width, self._window, self._overlap)
-            group.append((image, windows))
-            waiting += len(windows)
-            if waiting >= _BATCHES_AHEAD * self._batch_size:
-                yield from self._predict(group)
-                group, waiting = [], 0
-        yield from self._predict(group)
+        return (seen.probs_TCHW[0] for seen in self.see_many((image, ()) for image in images))
 
-    def _predict(self, group: Sequence[tuple[U8, list[Window]]]) -> Iterator[F32]:
-        blends = [Blend(self.classes + 1, *image.shape[:2]) for image, _ in group]
+    def see_many(self, images: Iterable[Asked], *, samples: int = 0) -> Iterator[Seen]:
+        """One plain pass over each image, or `samples` passes that differ by dropout.
+
+        Encoder and decoder run once, in evaluation mode; only what lies behind the dropout
+        before the head is repeated. What is dropped depends on the image's seed alone, not on
+        the images beside it. Raises `ConfigError` for samples of a network without dropout.
+        """
+        if samples:
+            self._inside.check_dropout()
+        group: list[Asked] = []
+        windows: list[list[Window]] = []
+        for image, seed in images:
+            group.append((image, seed))
+            height, width = image.shape[:2]
+            windows.append(cut(height, width, self._window, self._overlap))
+            if sum(map(len, windows)) >= _BATCHES_AHEAD * self._batch_size:
+                yield from self._see(group, windows, samples)
+                group, windows = [], []
+        yield from self._see(group, windows, samples)
+
+    def _see(
+        self, group: Sequence[Asked], windows: Sequence[list[Window]], samples: int
+    ) -> Iterator[Seen]:
+        passes, channels = max(samples, 1), self.classes + 1
         stats = [image_stats(image) for image, _ in group]
-        by_size: dict[tuple[int, int], list[tuple[int, Window]]] = defaultdict(list)
-        for index, (_, windows) in enumerate(group):
-            for window in windows:
-                by_size[window.height, window.width].append((index, window))
+        answers: list[list[tuple[Window, F32]]] = [[] for _ in group]
+        features: list[list[F32]] = [[] for _ in group]
+        by_size: dict[tuple[int, int], list[_Job]] = defaultdict(list)
+        for index, cuts in enumerate(windows):
+            for number, window in enumerate(cuts):
+                by_size[window.height, window.width].append(_Job(index, number, window))
         for jobs in by_size.values():
             for start in range(0, len(jobs), self._batch_size):
                 batch = jobs[start : start + self._batch_size]
-                pixels = np.stack([group[index][0][window.slices] for index, window in batch])
-                answers = self._forward(pixels, np.array([stats[index] for index, _ in batch]))
-                for (index, window), values in zip(batch, answers, strict=True):
-                    blends[index].add(window, values)
-        for blend in blends:
-            yield blend.result()
+                pixels = np.stack([group[job.image][0][job.window.slices] for job in batch])
+                seeds = [(*group[job.image][1], job.number) for job in batch]
+                known = np.array([stats[job.image] for job in batch])
+                for job, seen in zip(
+                    batch, self._forward(pixels, known, seeds, samples), strict=True
+                ):
+                    answers[job.image].append((job.window, seen.probs_TCHW))
+                    features[job.image].append(seen.features_D)
+        for (image, _), parts, deepest in zip(group, answers, features, strict=True):
+            shape = passes, channels, image.shape[0], image.shape[1]
+            yield Seen(_joined(parts, shape), np.mean(deepest, axis=0, dtype=np.float32))
 
-    def _forward(self, pixels_NHWC: U8, stats_N2: npt.NDArray[np.floating]) -> F32:
-        """One pass, padded by reflection to sides that the network can halve, and cut back."""
+    def _forward(
+        self,
+        pixels_NHWC: U8,
+        stats_N2: npt.NDArray[np.floating],
+        seeds_N: Sequence[Seed],
+        samples: int,
+    ) -> list[Seen]:
+        """Pad windows by reflection to sides that the network can halve, and cut back."""
         height, width = pixels_NHWC.shape[1:3]
         stride = self._stride
         padding = ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0))
         images = normalise(np.pad(pixels_NHWC, padding, mode="reflect"), stats_N2)
         with torch.inference_mode(), autocast(self.device):
-            probs = to_probs(self._model(images.to(self.device)))
-        answer: F32 = probs[:, :, :height, :width].cpu().numpy()
-        return answer
+            logits, features_ND = self._inside.run(images.to(self.device))
+            if samples:
+                passes_N = [self._inside.sample(i, samples, s) for i, s in enumerate(seeds_N)]
+                probs_N = [to_probs(passes).cpu().numpy() for passes in passes_N]
+            else:
+                probs_N = list(to_probs(logits).cpu().numpy()[:, None])
+        probs_N = [probs[..., :height, :width] for probs in probs_N]
+        return [Seen(*seen) for seen in zip(probs_N, features_ND, strict=True)]
+
+
+def _joined(parts: Sequence[tuple[Window, F32]], shape: tuple[int, int, int, int]) -> F32:
+    """The blend (T, C, H, W) of windows; one that covers all needs no blending."""
+    if len(parts) == 1:
+        return np.ascontiguousarray(parts[0][1])
+    passes, channels, height, width = shape
+    blend = Blend(passes * channels, height, width)
+    for window, values in parts:
+        blend.add(window, values.reshape(-1, window.height, window.width))
+    return blend.result().reshape(shape)
 
 
 def predictor_from_state(

@@ -1,16 +1,13 @@
 """Test-time views: the eight symmetries of the square, each with its exact inverse."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import ConfigError
 from ml_backend.registry import Registry
-
-if TYPE_CHECKING:
-    from ml_backend.learning.inference import Predictor
 
 Image = npt.NDArray[np.uint8]
 Probs = npt.NDArray[np.float32]
@@ -50,16 +47,12 @@ _file("vflip", turns=2, mirrored=True)
 _file("antitranspose", turns=3, mirrored=True)
 
 
-def tta_passes(
-    predictor: "Predictor", image: Image, views: int, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """Probabilities (T, C, H, W) of T = `views` different views, the plain one first.
+def draw_views(count: int, rng: np.random.Generator) -> list[str]:
+    """Names of `count` different views, the plain one first, the others drawn at random.
 
-    The others are drawn without replacement. Raises `ConfigError` when there are not as many.
+    Raises `ConfigError` when there are not as many.
     """
     others = [name for name in VIEWS if name != "identity"]
-    if not 1 <= views <= len(VIEWS):
-        raise ConfigError(f"scoring.views: {views} is not within 1..{len(VIEWS)}")
-    names = ["identity", *rng.choice(others, size=views - 1, replace=False)]
-    answers = predictor.probs_many(VIEWS[name].apply(image) for name in names)
-    return np.stack([VIEWS[name].undo(probs) for name, probs in zip(names, answers, strict=True)])
+    if not 1 <= count <= len(VIEWS):
+        raise ConfigError(f"scoring.views: {count} is not within 1..{len(VIEWS)}")
+    return ["identity", *map(str, rng.choice(others, size=count - 1, replace=False))]

@@ -5,17 +5,20 @@ finished by the next call, which first asks Label Studio what arrived: no tile i
 pushed twice.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from ml_backend.loop.choose import Known, choose, column_of
 from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.models import Models, Serving
+from ml_backend.loop.predict import readable_tiles
 from ml_backend.loop.push import push
-from ml_backend.loop.score import score_pool
-from ml_backend.recipe import Recipe, Selection
-from ml_backend.store.rows import Chosen, Numbers, Project, Round, Tile
+from ml_backend.loop.score import embed_tiles, score_pool
+from ml_backend.store.rows import Project, Round, Tile
+
+FIRST_LOOK = 2000  # tiles that a first batch is chosen among: a minute or so of reading images
+CHUNK = 64  # tiles between two looks at the catalog: what a crash may cost
 
 
 def select(context: Context, project_id: int, progress: Progress) -> Report:
@@ -32,8 +35,12 @@ def select(context: Context, project_id: int, progress: Progress) -> Report:
     tiles = context.catalog.pool.unasked(project.id)
     if not tiles:
         return Report("the pool is empty: everything has been asked about")
+    if serving is not None:
+        known = _seen(context, project, serving, progress)
+    else:
+        known = _unseen(context, project, tiles, progress)
     number = context.catalog.rounds.next_number(project.id)
-    record = choose(tiles, _scores(context, project, serving), project.recipe, number, serving)
+    record = choose(tiles, known, project.recipe, number, serving)
     return _finish(context, project, context.catalog.rounds.add(project.id, record), progress)
 
 
@@ -50,68 +57,44 @@ def next_batch(context: Context, project: Project) -> tuple[str, ...]:
     return ("score",) if wanted else ()
 
 
-def _scores(context: Context, project: Project, serving: Serving | None) -> dict[int, Numbers]:
-    if serving is None:
-        return {}
-    passes = project.recipe.scoring.passes
-    return context.catalog.rounds.scores(project.id, serving.version, passes)
+def _seen(context: Context, project: Project, serving: Serving, progress: Progress) -> Known:
+    """What the current model says about the pool, as far as the strategy looks at it."""
+    from ml_backend.selection.strategies import NEEDS
+
+    recipe, rounds = project.recipe, context.catalog.rounds
+    needs = NEEDS[recipe.selection.strategy]
+    classes = {f"class:{number}" for number in range(1, len(serving.labels) + 1)}
+    names = {column_of(recipe), "foreground"} | (classes if "classes_NK" in needs else set())
+    scores = rounds.scores(project.id, serving.version, recipe.scoring.key, names)
+    guided = sum(record.model is not None for record in rounds.all(project.id))
+    if "embeddings_ND" not in needs:
+        return Known(scores, guided=guided)
+    labelled = context.catalog.pool.asked(project.id) if "labelled_MD" in needs else []
+    embed_tiles(context, project, serving, labelled, progress)
+    embeddings = rounds.embeddings(project.id, serving.version)
+    looks = [embeddings[tile.id] for tile in labelled if tile.id in embeddings]
+    return Known(scores, embeddings, looks, guided)
 
 
-def choose(
-    tiles: Sequence[Tile],
-    scores: dict[int, Numbers],
-    recipe: Recipe,
-    number: int,
-    serving: Serving | None,
-) -> Round:
-    """Choose a round from `tiles` (pure: the same arguments give the same round).
+def _unseen(context: Context, project: Project, tiles: Sequence[Tile], progress: Progress) -> Known:
+    """What the images look like by themselves: of so many drawn from the pool, if it is large."""
+    from ml_backend.selection.appearance import SOURCE, appearance
 
-    A share (exact over the rounds) is drawn uniformly from the validation images, for the
-    audit and the gate; the strategy chooses the rest from the training images. Without
-    scores it draws at random.
-    """
-    from ml_backend.selection.strategies import STRATEGIES, Pool
-
-    settings, column = recipe.selection, f"{recipe.scoring.score}:{recipe.scoring.reduction}"
-    rng = np.random.default_rng([settings.seed, number])
-    audited = [tile for tile in tiles if tile.image.split == "val"]
+    if project.recipe.selection.first == "random":
+        return Known()
+    rng = np.random.default_rng(project.recipe.selection.seed)
     asked = [tile for tile in tiles if tile.image.split == "train"]
-    if scores:
-        asked = [tile for tile in asked if tile.id in scores]
-    audit = min(len(audited), _audits_until(settings, number) - _audits_until(settings, number - 1))
-    audit = max(audit, min(len(audited), settings.batch - len(asked)))
-    strategy = settings.strategy if scores else "random"
-    values = np.array([scores[tile.id][column] for tile in asked if scores], np.float64)
-    pool = Pool(
-        values if scores else np.zeros(len(asked)),
-        np.array([scores[tile.id]["foreground"] for tile in asked]) if scores else None,
-    )
-    picked = STRATEGIES[strategy](pool, settings.batch - audit, rng, settings)
-    drawn = rng.choice(len(audited), audit, replace=False)
-    chosen = [
-        Chosen(asked[index].id, float(values[index]) if scores else None, "strategy")
-        for index in picked
-    ] + [Chosen(audited[index].id, None, "audit") for index in drawn]
-    return Round(
-        number=number,
-        strategy=strategy,
-        seed=settings.seed,
-        model=serving.version if serving and scores else None,
-        settings={
-            "selection": settings.model_dump(mode="json"),
-            "scoring": recipe.scoring.model_dump(mode="json"),
-        },
-        pool_size=len(tiles),
-        pool_mean=float(values.mean()) if len(values) else None,
-        batch_mean=float(values[picked].mean()) if len(values) and len(picked) else None,
-        state="chosen",
-        chosen=tuple(chosen),
-    )
-
-
-def _audits_until(settings: Selection, number: int) -> int:
-    """Count the audits of the rounds up to `number`: the share of all, rounded up."""
-    return math.ceil(round(settings.batch * settings.audit_share * number, 9))
+    drawn = np.sort(rng.permutation(len(asked))[:FIRST_LOOK])  # the tiles of an image in a row
+    looked = [asked[index] for index in drawn]
+    known = context.catalog.rounds.embeddings(project.id, SOURCE)
+    missing = [tile for tile in looked if tile.id not in known]
+    for start in range(0, len(missing), CHUNK):
+        part = readable_tiles(context, missing[start : start + CHUNK])
+        fresh = {tile.id: appearance(image) for tile, image in part}
+        context.catalog.rounds.save_embeddings(SOURCE, fresh)
+        known |= fresh
+        progress(start + len(fresh), len(missing), "looking at the images")
+    return Known(embeddings={tile.id: known[tile.id] for tile in looked if tile.id in known})
 
 
 def _finish(context: Context, project: Project, record: Round, progress: Progress) -> Report:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Row, Select, exists, func, insert, select, update
+from sqlalchemy import Row, Select, exists, func, insert, or_, select, update
 
 from ml_backend.errors import NotFound
 from ml_backend.store.database import Database
@@ -112,10 +112,22 @@ class PoolTables:
         return found
 
     def unasked(self, project_id: int) -> list[Tile]:
-        """Tiles that no round chose and no task shows: what may still be chosen, by id."""
-        in_round = exists().where(round_tiles.c.tile_id == tiles.c.id)
-        in_task = exists().where(tasks.c.tile_id == tiles.c.id)
-        return self._tiles(_READY.where(tiles.c.project_id == project_id, ~in_round, ~in_task))
+        """Tiles that no round chose and no task shows: what may still be chosen, by id.
+
+        A picture that is there under several names is one: the first of them stands for all.
+        """
+        seen = {tile.content for tile in self.asked(project_id)}
+        found = []
+        for tile in self._tiles(_READY.where(tiles.c.project_id == project_id, ~_ASKED)):
+            if tile.content not in seen:
+                seen.add(tile.content)
+                found.append(tile)
+        return found
+
+    def asked(self, project_id: int) -> list[Tile]:
+        """Tiles of ready images that a round chose or a task shows, by id."""
+        ready = images.c.status == "ready"
+        return self._tiles(_TILE.where(tiles.c.project_id == project_id, ready, _ASKED))
 
     def sources(self, project_id: int) -> list[Labelled]:
         """Images that came with their masks, as labelled tiles."""
@@ -150,6 +162,10 @@ _TILE: Select[tuple[object, ...]] = select(
     tiles, *(images.c[name].label(f"image_{name}") for name in _IMAGE_COLUMNS)
 ).join(images, images.c.id == tiles.c.image_id)
 _READY = _TILE.where(images.c.role == "pool", images.c.status == "ready")
+_ASKED = or_(
+    exists().where(round_tiles.c.tile_id == tiles.c.id),
+    exists().where(tasks.c.tile_id == tiles.c.id),
+)
 
 
 def as_image(row: Row[tuple[object, ...]], key: str = "id", prefix: str = "") -> Image:

@@ -1,13 +1,18 @@
 """Rounds, and what was computed for choosing them: scores and predictions of tiles."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
 from ml_backend.store.database import Database, upsert, utc_now
 from ml_backend.store.rows import Chosen, Numbers, Prediction, Round
-from ml_backend.store.schema import predictions, round_tiles, rounds, scores, tiles
+from ml_backend.store.schema import embeddings, predictions, round_tiles, rounds, scores, tiles
+
+Vector = NDArray[np.floating[Any]]
 
 
 class Rounds:
@@ -71,28 +76,55 @@ class Rounds:
         with self._database.write() as connection:
             connection.execute(update(rounds).where(rounds.c.id == round_id).values(state="pushed"))
 
-    def save_scores(self, model: str, passes: str, numbers: dict[int, Numbers]) -> None:
-        """Keep one row of scores a tile."""
+    def save_scores(
+        self,
+        model: str,
+        passes: str,
+        numbers: dict[int, Numbers],
+        embeddings: Mapping[int, Vector] | None = None,
+    ) -> None:
+        """Keep one row of scores a tile, and what the model made of it, all of it or nothing."""
         rows = [
             {"tile_id": tile_id, "model": model, "passes": passes, "numbers": row}
             for tile_id, row in numbers.items()
         ]
         with self._database.write() as connection:
             upsert(connection, scores, rows)
+            _save_embeddings(connection, model, embeddings or {})
 
-    def scores(self, project_id: int, model: str, passes: str) -> dict[int, Numbers]:
-        """Tile → its scores under this model."""
+    def scores(
+        self, project_id: int, model: str, passes: str, names: Collection[str] | None = None
+    ) -> dict[int, Numbers]:
+        """Tile → its scores under this model, or those of these `names`."""
+        found = {}
+        with self._database.read() as connection:
+            query = _scored(project_id, model, passes, scores.c.tile_id, scores.c.numbers)
+            for row in connection.execute(query.execution_options(yield_per=1000)):
+                kept = row.numbers.keys() if names is None else row.numbers.keys() & set(names)
+                found[row.tile_id] = {name: row.numbers[name] for name in kept}
+        return found
+
+    def scored(self, project_id: int, model: str, passes: str) -> set[int]:
+        """Ids of the tiles that have scores under this model."""
+        with self._database.read() as connection:
+            query = _scored(project_id, model, passes, scores.c.tile_id)
+            return set(connection.scalars(query))
+
+    def save_embeddings(self, source: str, vectors: Mapping[int, Vector]) -> None:
+        """Keep what tiles look like to a model, or to whatever else `source` is."""
+        with self._database.write() as connection:
+            _save_embeddings(connection, source, vectors)
+
+    def embeddings(self, project_id: int, source: str) -> dict[int, Vector]:
+        """Tile → what it looks like to `source`, read-only float16."""
         query = (
-            select(scores.c.tile_id, scores.c.numbers)
-            .join(tiles, tiles.c.id == scores.c.tile_id)
-            .where(
-                tiles.c.project_id == project_id,
-                scores.c.model == model,
-                scores.c.passes == passes,
-            )
+            select(embeddings.c.tile_id, embeddings.c.vector)
+            .join(tiles, tiles.c.id == embeddings.c.tile_id)
+            .where(tiles.c.project_id == project_id, embeddings.c.source == source)
         )
         with self._database.read() as connection:
-            return {row.tile_id: row.numbers for row in connection.execute(query)}
+            rows = connection.execute(query.execution_options(yield_per=1000))
+            return {row.tile_id: np.frombuffer(row.vector, "<f2") for row in rows}
 
     def save_predictions(self, rows: Sequence[Prediction]) -> None:
         """Keep what a model said, ready for Label Studio."""
@@ -139,6 +171,28 @@ class Rounds:
         query = select(predictions.c.tile_id).where(predictions.c.model == model)
         with self._database.read() as connection:
             return set(connection.scalars(query))
+
+
+def _scored(
+    project_id: int, model: str, passes: str, *columns: ColumnElement[Any]
+) -> Select[tuple[Any, ...]]:
+    return (
+        select(*columns)
+        .join(tiles, tiles.c.id == scores.c.tile_id)
+        .where(
+            tiles.c.project_id == project_id,
+            scores.c.model == model,
+            scores.c.passes == passes,
+        )
+    )
+
+
+def _save_embeddings(connection: Connection, source: str, vectors: Mapping[int, Vector]) -> None:
+    rows = [
+        {"tile_id": tile_id, "source": source, "vector": np.asarray(vector, "<f2").tobytes()}
+        for tile_id, vector in vectors.items()
+    ]
+    upsert(connection, embeddings, rows)
 
 
 def _round(connection: Connection, row: Row[tuple[object, ...]]) -> Round:

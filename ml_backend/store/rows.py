@@ -74,6 +74,11 @@ class Tile:
         return (self.width, self.height) == (self.image.width, self.image.height)
 
     @property
+    def content(self) -> tuple[str, int, int, int, int]:
+        """What it shows: the same for the same part of the same picture under another name."""
+        return self.image.sha256, self.x, self.y, self.width, self.height
+
+    @property
     def title(self) -> str:
         """A name for logs, tasks and contact sheets."""
         if self.whole:

@@ -207,8 +207,16 @@ scores = Table(
     metadata,
     Column("tile_id", ForeignKey("tiles.id"), primary_key=True),
     Column("model", String(80), primary_key=True),
-    Column("passes", String(12), primary_key=True),
+    Column("passes", String(40), primary_key=True),  # how they were made, `Scoring.key`
     Column("numbers", JSON, nullable=False),  # "entropy:mean" → float, …
+)
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("tile_id", ForeignKey("tiles.id"), primary_key=True),
+    Column("source", String(80), primary_key=True),  # a model's version, or what looks otherwise
+    Column("vector", LargeBinary, nullable=False),  # float16, little-endian
 )
 
 predictions = Table(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_backend.errors import ConfigError
-from ml_backend.learning.views import VIEWS, tta_passes
+from ml_backend.learning.views import VIEWS, draw_views
 
 
 def _image(height, width):
@@ -44,24 +44,17 @@ def test_names_mean_what_they_say(name, expected):
     np.testing.assert_array_equal(VIEWS[name].apply(_image(4, 7)), expected(_image(4, 7)))
 
 
-class _Brightness:
-    """A predictor whose answer at a pixel is that pixel's colour, as a perfect network's is."""
-
-    def probs_many(self, images):
-        for image in images:
-            yield np.moveaxis(image, 2, 0).astype(np.float32)
-
-
 @given(views=st.integers(1, 8), seed=st.integers(0, 99))
-def test_passes_of_an_equivariant_model_agree(views, seed):
-    """Where the model treats all views alike, the variance of the passes is exactly zero."""
-    image = _image(6, 10)
-    passes = tta_passes(_Brightness(), image, views, np.random.default_rng(seed))
-    assert passes.shape == (views, 3, 6, 10)
-    assert not passes.var(axis=0).any()
+def test_views_are_drawn_without_repeats(views, seed):
+    """The plain view comes first, the others are different ones, decided by the seed."""
+    names = draw_views(views, np.random.default_rng(seed))
+    assert names[0] == "identity"
+    assert len(set(names)) == views
+    assert set(names) <= set(VIEWS)
+    assert names == draw_views(views, np.random.default_rng(seed))
 
 
 def test_more_views_than_there_are():
     """Nine different views do not exist, and the message names the key."""
     with pytest.raises(ConfigError, match=r"scoring\.views"):
-        tta_passes(_Brightness(), _image(4, 4), 9, np.random.default_rng(0))
+        draw_views(9, np.random.default_rng(0))

@@ -1,116 +1,19 @@
-"""Scoring, choosing, pushing and predicting: resumed anywhere, nothing twice."""
+"""Choosing, pushing and predicting: resumed anywhere, nothing twice."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import SecretStr
 from support.house import TINY
 
 from ml_backend.errors import NotFound, StudioRefused, StudioUnreachable
-from ml_backend.loop import score as score_module
 from ml_backend.loop.connect import connect
 from ml_backend.loop.context import silent
-from ml_backend.loop.models import Models, Serving
+from ml_backend.loop.models import Models
 from ml_backend.loop.round import run_round
-from ml_backend.loop.select import choose
 from ml_backend.masks.regions import decode_results
 from ml_backend.recipe import parse_recipe
-from ml_backend.store.rows import Image, Tile
-
-SERVING = Serving("p1-v1", None, ("cell",))
-
-
-def tiles_of(train, val):
-    """A pool of so many train and validation images."""
-    sides = ["train"] * train + ["val"] * val
-    return [
-        Tile(number, Image(f"{number}.png", "", "", 8, 8, split=side, id=number), 0, 0, 8, 8)
-        for number, side in enumerate(sides, 1)
-    ]
-
-
-def scores_of(tiles):
-    """Scores of the training tiles, the highest first."""
-    train = [tile for tile in tiles if tile.image.split == "train"]
-    return {
-        tile.id: {"entropy:mean": 1 / tile.id, "foreground": 0.1, "margin:top": 0.0}
-        for tile in train
-    }
-
-
-def recipe_of(**selection):
-    """A recipe with these keys of its selection."""
-    return parse_recipe({"selection": selection})
-
-
-def test_a_choice_is_pure():
-    """The same arguments give the same round and change none of them; numbers and seeds do."""
-    tiles, recipe = tiles_of(40, 20), recipe_of(batch=8)
-    scores = scores_of(tiles)
-    before = copy.deepcopy((tiles, scores))
-    one = choose(tiles, scores, recipe, 1, SERVING)
-    assert choose(tiles, scores, recipe, 1, SERVING) == one
-    assert (tiles, scores) == before
-    assert choose(tiles, scores, recipe, 2, SERVING).chosen != one.chosen
-    assert choose(tiles, scores, recipe_of(batch=8, seed=1), 1, SERVING).chosen != one.chosen
-    assert one.model == "p1-v1"
-    assert one.settings["selection"]["batch"] == 8
-
-
-@given(
-    train=st.integers(0, 30),
-    val=st.integers(0, 30),
-    batch=st.integers(1, 12),
-    share=st.sampled_from([0.0, 0.15, 0.25, 0.5, 0.9]),
-    number=st.integers(1, 9),
-    scored=st.booleans(),
-)
-def test_a_choice_is_sound(train, val, batch, share, number, scored):
-    """Distinct tiles, a full batch where the pool allows, validation only by the audit."""
-    tiles = tiles_of(train, val)
-    scores = scores_of(tiles) if scored else {}
-    record = choose(tiles, scores, recipe_of(batch=batch, audit_share=share), number, SERVING)
-    ids = [item.tile_id for item in record.chosen]
-    assert len(set(ids)) == len(ids)
-    side = {tile.id: tile.image.split for tile in tiles}
-    for item in record.chosen:
-        assert side[item.tile_id] == ("val" if item.why == "audit" else "train")
-        assert (item.score is not None) == (bool(scores) and item.why == "strategy")
-    audits = sum(item.why == "audit" for item in record.chosen)
-    assert len(ids) <= batch
-    if val >= batch:
-        assert len(ids) == min(batch, train + audits)
-        assert audits >= int(batch * share)
-    assert record.pool_size == train + val
-
-
-@pytest.mark.parametrize(
-    ("batch", "share"), [(1, 0.25), (3, 0.25), (20, 0.25), (20, 0.15), (7, 0.3)]
-)
-def test_the_audit_keeps_its_share_over_the_rounds(batch, share):
-    """After any number of rounds the audits are the share of all tasks, rounded up."""
-    tiles, count = tiles_of(40, 40), 0
-    recipe = recipe_of(batch=batch, audit_share=share)
-    for number in range(1, 13):
-        record = choose(tiles, {}, recipe, number, None)
-        count += sum(item.why == "audit" for item in record.chosen)
-        assert count == np.ceil(round(batch * share * number, 9))
-        assert len(record.chosen) == batch
-
-
-def test_the_top_strategy_takes_the_highest_scores():
-    """With scores the named strategy chooses, and the record says how far above the pool."""
-    tiles = tiles_of(20, 4)
-    recipe = recipe_of(batch=4, audit_share=0.25, strategy="top")
-    record = choose(tiles, scores_of(tiles), recipe, 1, SERVING)
-    assert [item.tile_id for item in record.chosen if item.why == "strategy"] == [1, 2, 3]
-    assert record.batch_mean == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
-    assert record.batch_mean > record.pool_mean
-    assert choose(tiles, {}, recipe, 1, None).strategy == "random"
 
 
 def pushed_tiles(house):
@@ -233,20 +136,6 @@ def trained(house):
     return house
 
 
-def promote_copy(house):
-    """A second version, with the weights of the first."""
-    first = house.catalog.models.current(house.project_id)
-    model = house.catalog.models.add(house.project_id, parent=first.version, fingerprint="x")
-    root = house.context.settings.home / "models" / str(house.project_id)
-    (root / model.version).mkdir()
-    for path in (root / first.version).iterdir():
-        (root / model.version / path.name).write_bytes(path.read_bytes())
-    house.catalog.models.settle(
-        house.project_id, model.version, decision="promoted", numbers={}, card=first.card
-    )
-    return model.version
-
-
 def test_pushed_tasks_carry_the_current_models_predictions(trained):
     """Regions, score and version are what the model says; `predict` has nothing to add."""
     serving = Models(trained.context).current(trained.project)
@@ -264,7 +153,7 @@ def test_pushed_tasks_carry_the_current_models_predictions(trained):
 
 def test_predict_shows_only_what_is_missing(trained):
     """Open tasks get the new version's prediction once; answered ones do not."""
-    version = promote_copy(trained)
+    version = trained.promote_copy()
     assert trained.step("predict").numbers["shown"] == 4
     assert trained.step("predict").numbers["shown"] == 0
     for row in trained.studio.tasks.values():
@@ -276,7 +165,7 @@ def test_predict_shows_only_what_is_missing(trained):
 def test_predict_carries_on_where_it_stopped(trained, monkeypatch):
     """What was posted before a crash is not posted again."""
     monkeypatch.setattr("ml_backend.loop.predict.CHUNK", 2)
-    promote_copy(trained)
+    trained.promote_copy()
     trained.studio.calls.clear()
 
     def cut(count):
@@ -294,7 +183,7 @@ def test_predict_carries_on_where_it_stopped(trained, monkeypatch):
 def test_predictions_do_not_wake_the_poller(trained):
     """Posting moves tasks' clocks; the pull that follows finds nothing to do."""
     trained.step("sync")
-    promote_copy(trained)
+    trained.promote_copy()
     for task in trained.catalog.work.tasks(trained.project_id, open_only=True):
         trained.studio.tasks[task.id]["updated_at"] = trained.studio._tick()
     trained.step("predict")
@@ -309,36 +198,6 @@ def test_without_a_model_there_is_nothing_to_show(house):
     report = house.step("score")
     assert "no model" in report.summary
     assert report.follow == ("select",)
-
-
-def test_scoring_carries_on_where_it_stopped(trained, monkeypatch):
-    """A crash costs a chunk at most; validation and asked tiles are never scored."""
-    version = promote_copy(trained)
-    monkeypatch.setattr(score_module, "CHUNK", 2)
-    passes = score_module._passes
-    seen = []
-
-    def counted(project, serving, tile, image):
-        seen.append(tile.id)
-        if len(seen) == 4:
-            raise MemoryError
-        return passes(project, serving, tile, image)
-
-    monkeypatch.setattr(score_module, "_passes", counted)
-    with pytest.raises(MemoryError):
-        trained.step("score")
-    assert len(trained.catalog.rounds.scores(trained.project_id, version, "tta")) == 2
-    trained.step("score")
-    rows = trained.catalog.rounds.scores(trained.project_id, version, "tta")
-    train = {
-        tile.id
-        for tile in trained.catalog.pool.unasked(trained.project_id)
-        if tile.image.split == "train"
-    }
-    assert set(rows) == train
-    assert len(seen) == 4 + len(train) - 2
-    assert all(np.isfinite(list(row.values())).all() for row in rows.values())
-    assert trained.step("score").numbers["scored"] == 0
 
 
 def test_a_round_with_a_model_is_chosen_by_its_strategy(trained):

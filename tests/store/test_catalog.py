@@ -2,8 +2,10 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
@@ -234,10 +236,52 @@ def test_scores_and_predictions_are_per_model(catalog: Catalog) -> None:
         catalog.rounds.save_scores("m1", "tta", {tile.id: {"entropy:mean": value}})
     assert catalog.rounds.scores(7, "m1", "tta") == {tile.id: {"entropy:mean": 0.2}}
     assert catalog.rounds.scores(7, "m2", "tta") == {}
+    assert catalog.rounds.scored(7, "m1", "tta") == {tile.id}
+    assert (
+        catalog.rounds.scored(7, "m1", "single") == catalog.rounds.scored(8, "m1", "tta") == set()
+    )
+    row = {"a": 1.0, "b": 2.0, "c": 3.0}
+    catalog.rounds.save_scores("m1", "tta", {tile.id: row})
+    assert catalog.rounds.scores(7, "m1", "tta", {"a", "c", "z"}) == {tile.id: {"a": 1, "c": 3}}
     catalog.rounds.save_predictions([Prediction(tile.id, "m1", 0.7, b"x")])
     catalog.rounds.mark_shown("m1", [tile.id])
     assert catalog.rounds.predictions("m1", [tile.id])[tile.id].shown
     assert catalog.rounds.predicted("m2") == set()
+
+
+def test_embeddings_are_kept_beside_the_scores(catalog: Catalog) -> None:
+    """Half precision comes back as it was, by whoever looked; a later look replaces it."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    left, right = catalog.pool.unasked(7)
+    first = np.linspace(-1, 1, 5).astype(np.float16)
+    catalog.rounds.save_scores("m1", "tta", {left.id: {"a": 1.0}}, {left.id: first})
+    catalog.rounds.save_embeddings("looks", {left.id: first, right.id: -first})
+    catalog.rounds.save_embeddings("looks", {right.id: 2 * first})
+    found = catalog.rounds.embeddings(7, "looks")
+    assert {tile_id: vector.tolist() for tile_id, vector in found.items()} == {
+        left.id: first.tolist(),
+        right.id: (2 * first).tolist(),
+    }
+    assert found[left.id].dtype == np.float16
+    assert list(catalog.rounds.embeddings(7, "m1")) == [left.id]
+    assert catalog.rounds.embeddings(8, "looks") == {}
+
+
+def test_one_picture_is_offered_once(catalog: Catalog) -> None:
+    """Of the same content under several names the first is offered, none once it was asked."""
+    names = ["a.png", "b.png", "c.png"]
+    for name in names:
+        catalog.pool.add_image(7, replace(IMAGE, name=name), BOXES)
+    catalog.pool.add_image(7, replace(IMAGE, name="d.png", sha256="1" * 64), BOXES)
+    offered = catalog.pool.unasked(7)
+    assert [tile.image.name for tile in offered] == ["a.png", "a.png", "d.png", "d.png"]
+    second = next(t for t in catalog.pool.tiles(7) if t.image.name == "b.png")
+    catalog.work.save_tasks(7, [Task(1, second.id, "u")])
+    assert [tile.id for tile in catalog.pool.asked(7)] == [second.id]
+    offered = catalog.pool.unasked(7)
+    assert [tile.image.name for tile in offered] == ["a.png", "d.png", "d.png"]
+    catalog.pool.quarantine(second.image.id, "gone")
+    assert len(catalog.pool.unasked(7)) == 4
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -116,6 +116,19 @@ class House:
         self.answer_open()
         return self.step("sync")
 
+    def promote_copy(self):
+        """A second version, with the weights of the first; its name."""
+        first = self.catalog.models.current(self.project_id)
+        model = self.catalog.models.add(self.project_id, parent=first.version, fingerprint="x")
+        root = self.context.settings.home / "models" / str(self.project_id)
+        (root / model.version).mkdir()
+        for path in (root / first.version).iterdir():
+            (root / model.version / path.name).write_bytes(path.read_bytes())
+        self.catalog.models.settle(
+            self.project_id, model.version, decision="promoted", numbers={}, card=first.card
+        )
+        return model.version
+
 
 def open_house(folder, labels=("cell",)):
     """A house whose files live in `folder`; close `house.catalog` afterwards."""
