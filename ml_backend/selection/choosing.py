@@ -104,12 +104,12 @@ def strategy(name: str, *needs: str) -> Callable[[Strategy], Strategy]:
         ) -> Indices:
             if size < 0:
                 raise ValueError(f"cannot choose {size} images")
-            for need in _MISSING.keys() & set(needs):
-                if getattr(pool, need) is None:
-                    raise DataError(f"{name} needs {_MISSING[need]}; score the pool first")
             size = min(size, len(pool))
             if size == 0:
                 return np.empty(0, np.int64)
+            for need in _MISSING.keys() & set(needs):
+                if getattr(pool, need) is None:
+                    raise DataError(f"{name} needs {_MISSING[need]}; score the pool first")
             if settings.per_image is not None:
                 return _choose_capped(choose, pool, size, rng, settings)
             return choose(pool, size, rng, settings).astype(np.int64)

@@ -15,6 +15,7 @@ from ml_backend.loop.models import Serving
 from ml_backend.loop.pool import add_folder
 from ml_backend.recipe import parse_recipe
 from ml_backend.selection.appearance import SOURCE
+from ml_backend.selection.strategies import STRATEGIES
 from ml_backend.store.rows import Image, Tile
 
 SERVING = Serving("p1-v1", None, ("cell",))
@@ -33,9 +34,15 @@ def scores_of(tiles):
     """Scores of the training tiles, the highest first."""
     train = [tile for tile in tiles if tile.image.split == "train"]
     return {
-        tile.id: {"entropy:mean": 1 / tile.id, "foreground": 0.1, "margin:top": 0.0}
+        tile.id: {"entropy:mean": 1 / tile.id, "foreground": 0.1, "margin:top": 0.0, "class:1": 0.2}
         for tile in train
     }
+
+
+def tile_that_was_asked():
+    """A training tile that is no more in the pool, but of which everything is known."""
+    (tile,) = tiles_of(1, 0)
+    return replace(tile, id=999)
 
 
 def recipe_of(**selection):
@@ -64,13 +71,15 @@ def test_a_choice_is_pure():
     share=st.sampled_from([0.0, 0.15, 0.25, 0.5, 0.9]),
     number=st.integers(1, 9),
     scored=st.booleans(),
+    strategy=st.sampled_from(list(STRATEGIES)),
 )
-def test_a_choice_is_sound(train, val, batch, share, number, scored):
+def test_a_choice_is_sound(train, val, batch, share, number, scored, strategy):
     """Distinct tiles, a full batch where the pool allows, validation only by the audit."""
     tiles = tiles_of(train, val)
-    scores = scores_of(tiles) if scored else {}
-    recipe = recipe_of(batch=batch, audit_share=share)
-    record = choose(tiles, Known(scores), recipe, number, SERVING)
+    scores = scores_of([*tiles, tile_that_was_asked()]) if scored else {}
+    recipe = recipe_of(batch=batch, audit_share=share, strategy=strategy)
+    known = Known(scores, vectors_of([*tiles, tile_that_was_asked()], 3))
+    record = choose(tiles, known, recipe, number, SERVING)
     ids = [item.tile_id for item in record.chosen]
     assert len(set(ids)) == len(ids)
     side = {tile.id: tile.image.split for tile in tiles}
