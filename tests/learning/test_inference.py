@@ -11,9 +11,9 @@ from ml_backend.errors import ConfigError
 from ml_backend.learning import device as devices
 from ml_backend.learning.data import Sample
 from ml_backend.learning.inference import Predictor, evaluate, predictor_from_state
-from ml_backend.learning.losses import LOSSES
+from ml_backend.learning.losses import make_loss
 from ml_backend.learning.networks import build_network
-from ml_backend.recipe import Network, Prediction
+from ml_backend.recipe import Network, Prediction, Training
 
 SMALL = Network(depth=3, decoder_width=4)
 
@@ -103,7 +103,7 @@ def test_evaluate_counts_pixels_and_costs():
     truth = (image[..., 0] > image.mean()).astype(np.uint8)
     wrong = np.where(np.arange(50) < 10, 255, truth).astype(np.uint8)
     samples = [Sample("a", lambda: (image, truth)), Sample("b", lambda: (image, wrong))]
-    metrics = evaluate(_predictor(_Bright()), samples, 1, LOSSES["dice_bce"])
+    metrics = evaluate(_predictor(_Bright()), samples, 1, make_loss(Training(), 1))
     assert (metrics.mean_iou, metrics.mean_dice, metrics.accuracy) == (1, 1, 1)
     assert metrics.iou_by_class == (1.0,)
     assert metrics.images == 2
