@@ -111,11 +111,18 @@ class PoolTables:
             found |= {tile.id: tile for tile in self._tiles(_TILE.where(tiles.c.id.in_(part)))}
         return found
 
+    def among(self, tile_ids: Select[tuple[int | None]]) -> dict[int, Tile]:
+        """Tiles by id, of those ids that a query finds: one statement, however many they are."""
+        return {tile.id: tile for tile in self._tiles(_TILE.where(tiles.c.id.in_(tile_ids)))}
+
     def unasked(self, project_id: int) -> list[Tile]:
         """Tiles that no round chose and no task shows: what may still be chosen, by id."""
-        in_round = exists().where(round_tiles.c.tile_id == tiles.c.id)
-        in_task = exists().where(tasks.c.tile_id == tiles.c.id)
-        return self._tiles(_READY.where(tiles.c.project_id == project_id, ~in_round, ~in_task))
+        return self._tiles(_unasked(project_id))
+
+    def any_unasked(self, project_id: int) -> bool:
+        """Whether there is anything that may still be chosen."""
+        with self._database.read() as connection:
+            return connection.execute(_unasked(project_id).limit(1)).first() is not None
 
     def sources(self, project_id: int) -> list[Labelled]:
         """Images that came with their masks, as labelled tiles."""
@@ -150,6 +157,12 @@ _TILE: Select[tuple[object, ...]] = select(
     tiles, *(images.c[name].label(f"image_{name}") for name in _IMAGE_COLUMNS)
 ).join(images, images.c.id == tiles.c.image_id)
 _READY = _TILE.where(images.c.role == "pool", images.c.status == "ready")
+
+
+def _unasked(project_id: int) -> Select[tuple[object, ...]]:
+    in_round = exists().where(round_tiles.c.tile_id == tiles.c.id)
+    in_task = exists().where(tasks.c.tile_id == tiles.c.id)
+    return _READY.where(tiles.c.project_id == project_id, ~in_round, ~in_task)
 
 
 def _image(row: Row[tuple[object, ...]], key: str = "id", prefix: str = "") -> Image:

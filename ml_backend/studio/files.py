@@ -1,6 +1,7 @@
 """Images into and out of Label Studio."""
 
 import base64
+import contextlib
 import mimetypes
 import re
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from ml_backend.errors import ImageUnreadable, StudioRefused
+from ml_backend.errors import ImageUnreadable, StudioRefused, StudioUnreachable
 from ml_backend.studio.answers import check
 from ml_backend.studio.transport import SLOW_SECONDS, Transport
 
@@ -17,6 +18,8 @@ _BATCH_FILES = 50
 _BATCH_BYTES = 32 * 2**20
 _CLOUD = re.compile(r"(s3|gs|azure-blob)://")
 _TRIES = 3
+# What Label Studio would answer for any other image too: the token, or a server that is away.
+_EVERYWHERE = {401, 429, 502, 503, 504}
 
 
 def upload(transport: Transport, project_id: int, images: Sequence[tuple[str, bytes]]) -> list[str]:
@@ -80,12 +83,14 @@ def download(transport: Transport, url: str, *, limit: int, project_id: int | No
     the storages of `project_id`; other http addresses are fetched without the token.
     Lengths are checked, and a body that broke off (the storage proxy stops after 20 s) is
     carried on from where it ended. Raises `ImageUnreadable` when the file is missing, too
-    large or cannot be had whole, `StudioRefused` for the token, `StudioUnreachable`.
+    large or cannot be had whole, also where another server does not answer, `StudioRefused`
+    for the token, `StudioUnreachable` for Label Studio.
     """
     address = _address(transport, url, project_id)
     data = bytearray()
     for _ in range(_TRIES):
-        total = _append(transport, address, data, url, limit)
+        with _blamed(transport, url):
+            total = _append(transport, address, data, url, limit)
         if total is None or len(data) == total:
             return bytes(data)
     raise ImageUnreadable(f"image {url}: the download broke off at {len(data)} of {total} bytes")
@@ -105,6 +110,21 @@ def _address(transport: Transport, url: str, project_id: int | None) -> str:
     if re.match(r"https?://", url):
         return url
     raise ImageUnreadable(f"image {url}: an address that Label Studio does not serve")
+
+
+@contextlib.contextmanager
+def _blamed(transport: Transport, url: str) -> Iterator[None]:
+    """Blame the image, not Label Studio, where it is another server that does not answer."""
+    try:
+        yield
+    except StudioUnreachable as error:
+        cause = error.__cause__
+        if not isinstance(cause, httpx.TransportError) or transport.serves(cause.request.url):
+            raise
+        reason = str(cause) or type(cause).__name__
+        raise ImageUnreadable(
+            f"image {url}: {cause.request.url.host} does not answer: {reason}"
+        ) from cause
 
 
 def _append(
@@ -134,6 +154,7 @@ def _append(
 
 
 def _check(transport: Transport, response: httpx.Response, url: str) -> None:
+    """Say whose fault an answer is: the token's and Label Studio's own stop everything."""
     if response.is_success:
         return
     response.read()
@@ -144,9 +165,9 @@ def _check(transport: Transport, response: httpx.Response, url: str) -> None:
         raise ImageUnreadable(f"image {url}: not there (any more)")
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
         raise ImageUnreadable(f"image {url}: the file is empty")
-    if response.is_client_error and not transport.serves(response.url):
-        raise ImageUnreadable(f"image {url}: {response.url.host} answered {status}")
-    check(response, f"GET {url}")
+    if transport.serves(response.url) and status in _EVERYWHERE:
+        check(response, f"GET {url}")
+    raise ImageUnreadable(f"image {url}: {response.url.host} answered {status}")
 
 
 def _extent(response: httpx.Response) -> tuple[int, int | None]:

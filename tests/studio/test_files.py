@@ -31,7 +31,7 @@ def test_uploads_keep_order_names_and_bytes(
         assert studio.download(url, limit=LIMIT) == data
     assert urls[0].endswith("-b.png")
     assert urls[1].endswith("-a_b.png")
-    assert studio.task_ids(project.id) == set()
+    assert studio.count_tasks(project.id) == 0
 
 
 @pytest.mark.studio
@@ -155,18 +155,40 @@ def test_the_token_goes_only_to_label_studio() -> None:
     ("url", "status", "error"),
     [
         ("/data/upload/1/a.png", 401, StudioRefused),
-        ("/data/upload/1/a.png", 403, StudioRefused),
+        ("/data/upload/1/a.png", 403, ImageUnreadable),
         ("/data/upload/1/a.png", 404, ImageUnreadable),
         ("/data/upload/1/a.png", 416, ImageUnreadable),
+        ("/data/upload/1/a.png", 429, StudioUnreachable),
+        ("/data/upload/1/a.png", 500, ImageUnreadable),
         ("/data/upload/1/a.png", 502, StudioUnreachable),
         ("http://elsewhere.test/a.png", 403, ImageUnreadable),
-        ("http://elsewhere.test/a.png", 503, StudioUnreachable),
+        ("http://elsewhere.test/a.png", 401, ImageUnreadable),
+        ("http://elsewhere.test/a.png", 503, ImageUnreadable),
     ],
 )
 def test_whose_fault_a_failed_download_is(url: str, status: int, error: type[Exception]) -> None:
     """The image's, Label Studio's, or that of the moment: it decides what happens next."""
     with pytest.raises(error, match=r"a\.png"):
         fake(lambda _: httpx.Response(status)).download(url, limit=LIMIT)
+
+
+@pytest.mark.parametrize("broken", [httpx.ConnectError, httpx.ReadTimeout])
+def test_a_bucket_that_does_not_answer_blames_the_image(broken: type[httpx.TransportError]) -> None:
+    """One dead server of images stops nothing else; Label Studio's own silence stops all."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host != "studio.test":
+            raise broken("silence")
+        if "resolve" in request.url.path:
+            return httpx.Response(303, headers={"location": "https://bucket.test/a.png?sig=1"})
+        raise broken("silence")
+
+    with pytest.raises(ImageUnreadable, match=r"s3://b/a\.png: bucket\.test does not answer"):
+        fake(answer).download("s3://b/a.png", limit=LIMIT, project_id=3)
+    with pytest.raises(ImageUnreadable, match=r"elsewhere\.test does not answer"):
+        fake(answer).download("http://elsewhere.test/a.png", limit=LIMIT)
+    with pytest.raises(StudioUnreachable):
+        fake(answer).download("/data/upload/1/a.png", limit=LIMIT)
 
 
 @pytest.mark.parametrize("url", ["a.png", "//evil.test/a.png", "file:///etc/passwd", ""])
