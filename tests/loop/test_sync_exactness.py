@@ -263,6 +263,7 @@ class Trouble:
     def __init__(self, story, fault, at, plan):
         self.story, self.fault, self.at, self.plan = story, fault, at, plan
         self.count = 0
+        self.refreshed = False
 
     def __enter__(self):
         self.story.server.trouble = self.trouble
@@ -283,11 +284,13 @@ class Trouble:
         """Break at a request."""
         server = self.story.server
         self.people()
-        if self.count < self.at or self.fault == "none" or path == "/api/token/refresh/":
+        refreshed, self.refreshed = self.refreshed, path == "/api/token/refresh/"
+        if self.count < self.at or self.fault == "none" or self.refreshed:
             return
         if self.fault == "expired":
-            server.access.clear()
-            self.fault = "none"
+            if not refreshed:  # no access token expires at once
+                server.access.clear()
+                self.fault = "none"
         elif self.fault == "revoked":
             server.access.clear()
             server.legacy, server.refresh = set(), set()
