@@ -5,7 +5,7 @@ import contextlib
 import mimetypes
 import re
 from collections.abc import Iterator, Sequence
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
@@ -74,6 +74,22 @@ def _upload_batch(
                 f"image {name}: Label Studio stored {stored[file_id]['size']} bytes of {len(data)}"
             )
     return [f"/data/{stored[file_id]['file']}" for file_id in ids]
+
+
+def file_name(url: str) -> str:
+    """What the file behind a task's address is called, `image` where the address does not say.
+
+    Label Studio shows addresses in a cloud as its own, which hold the original one coded.
+    """
+    parts = urlsplit(url)
+    given = dict(part.partition("=")[::2] for part in parts.query.split("&"))
+    for key in ("fileuri", "url"):
+        with contextlib.suppress(ValueError):
+            original = base64.urlsafe_b64decode(unquote(given.get(key, ""))).decode()
+            if "://" in original:
+                return file_name(original)
+    name = unquote(given.get("d", parts.path)).rsplit("/", 1)[-1]
+    return name if name.strip(".") and name.isprintable() else "image"
 
 
 def download(transport: Transport, url: str, *, limit: int, project_id: int | None = None) -> bytes:

@@ -191,6 +191,27 @@ def test_a_bucket_that_does_not_answer_blames_the_image(broken: type[httpx.Trans
         fake(answer).download("/data/upload/1/a.png", limit=LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("/data/upload/3/1a2b3c4d-a.png", "1a2b3c4d-a.png"),
+        ("/data/local-files/?d=pool/a%20b.png", "a b.png"),
+        ("/data/local-files/?d=pool%2Fa+b.png", "a+b.png"),
+        ("s3://bucket/folder/a b.png", "a b.png"),
+        ("/tasks/7/resolve/?fileuri=czM6Ly9zY2Fucy9mb2xkZXIvYSBiLnBuZw==", "a b.png"),
+        ("/ls/tasks/7/resolve/?fileuri=czM6Ly9zY2Fucy9mb2xkZXIvYSBiLnBuZw%3D%3D", "a b.png"),
+        ("https://host.test/a.png?X-Amz-Signature=1&url=x", "a.png"),
+        ("https://host.test/folder/", "image"),
+        ("https://host.test/%2e%2e", "image"),
+        ("https://host.test/a%00.png", "image"),
+        ("", "image"),
+    ],
+)
+def test_what_a_file_is_called(url: str, name: str) -> None:
+    """The last part of its own path, also where Label Studio has coded it into another."""
+    assert files_module.file_name(url) == name
+
+
 @pytest.mark.parametrize("url", ["a.png", "//evil.test/a.png", "file:///etc/passwd", ""])
 def test_addresses_nobody_serves(url: str) -> None:
     """Relative paths, other schemes and protocol-relative hosts are not followed."""
