@@ -48,7 +48,7 @@ class People:
         self.fake = house.studio
         self.delay = timedelta(milliseconds=7)
         self.open = []
-        self.fake._next = self.tick
+        self.fake.tick = self.tick
         self.urls = [
             self.fake.upload_images(house.project_id, [(f"{n}.png", png(side, 20 * n))])[0]
             for n, side in enumerate(SIDES)
@@ -144,9 +144,9 @@ class People:
     def close(self):
         """Show the oldest change that has been begun, under its stamp."""
         moment, action = self.open.pop(0)
-        now, self.fake._next = self.fake.now, lambda: moment
+        now, self.fake.tick = self.fake.now, lambda: moment
         self.do(*action)
-        self.fake.now, self.fake._next = now, self.tick
+        self.fake.now, self.fake.tick = now, self.tick
 
     def wait(self, seconds):
         """Let time pass."""

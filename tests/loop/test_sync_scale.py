@@ -160,7 +160,7 @@ def test_a_large_import_is_waited_for_once(grown):
     """The pull after it looks at it twice, so that later ones need not at all."""
     house = grown(SMALL)
     before = house.studio.now
-    house.studio._next = lambda: house.studio.now
+    house.studio.tick = lambda: house.studio.now
     house.studio.import_tasks(house.project_id, [{"data": {"image": "/none.png"}}] * LARGE)
     house.step("sync")
     assert 0 < (house.studio.now - before).total_seconds() <= 12

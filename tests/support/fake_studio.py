@@ -20,14 +20,14 @@ class FakeStudio:
 
     `fail` maps a method's name to a function of its number of calls (from 1) that may raise;
     `fail_after` does so when the work has been done, as an answer that got lost. `tick` gives
-    the moment of the next thing that happens; by default they are a second apart.
+    the moment of the next thing that happens; they are a second apart.
     """
 
     url = "http://label-studio.test"
     index_page = 250
     token_kind = "personal"
 
-    def __init__(self, tick=None):
+    def __init__(self):
         self.projects = {}
         self.files = {}
         self.tasks = {}
@@ -39,7 +39,7 @@ class FakeStudio:
         self.imports = []
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self._ids = itertools.count(1)
-        self._next = tick or (lambda: self.now + timedelta(seconds=1))
+        self.tick = lambda: self.now + timedelta(seconds=1)
 
     @property
     def clock(self):
@@ -256,7 +256,8 @@ class FakeStudio:
 
     def delete_task(self, task_id):
         """Delete in the data manager: the task is simply gone."""
-        self.get_task(task_id)
+        if task_id not in self.tasks:
+            raise StudioRefused(f"DELETE /api/tasks/{task_id}: 404")
         del self.tasks[task_id]
 
     def connect_backend(self, project_id, url, title, user, password):
@@ -286,7 +287,7 @@ class FakeStudio:
         """Nothing is open."""
 
     def _tick(self):
-        self.now = self._next()
+        self.now = self.tick()
         return self.now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def _predict(self, task_id, given, moment):

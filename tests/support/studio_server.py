@@ -62,6 +62,7 @@ class StudioServer:
         self.fake = fake or FakeStudio()
         self.trouble = lambda method, path: None  # noqa: ARG005
         self.between = lambda: None
+        self.routes = [*_ROUTES]
         self.requests = []
         self.legacy = {LEGACY}
         self.refresh = {_jwt("refresh", 0)}
@@ -196,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             uri = base64.urlsafe_b64decode(params["fileuri"]).decode()
             host = self.studio.url.replace("127.0.0.1", "localhost")
             raise Answer(303, Location=host + uri.removeprefix("s3:/") + "?X-Amz-Signature=1")
-        for method, pattern, route in _ROUTES:
+        for method, pattern, route in self.studio.routes:
             matched = re.fullmatch(pattern, path)
             if matched and method == self.command:
                 numbers = [int(part) for part in matched.groups()]
