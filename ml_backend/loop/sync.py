@@ -65,6 +65,7 @@ def _pull(context: Context, project_id: int, tally: _Tally, progress: Progress) 
             context.catalog.projects.set_cursor(project_id, pull.cursor)
         if last or not pull.patience:
             break
+        progress(tally.tasks, tally.tasks, "waiting for what surfaces late of so many changes")
         context.sleep(pull.patience.total_seconds())
     if info.task_count != context.catalog.work.count(project_id):
         gone, missed = differing(context, project_id)

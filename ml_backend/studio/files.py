@@ -4,6 +4,7 @@ import base64
 import contextlib
 import mimetypes
 import re
+import time
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote, unquote, urlsplit
 
@@ -18,6 +19,7 @@ _BATCH_FILES = 50
 _BATCH_BYTES = 32 * 2**20
 _CLOUD = re.compile(r"(s3|gs|azure-blob)://")
 _TRIES = 3
+_SILENT_SECONDS = 60
 # What Label Studio would answer for any other image too: the token, or a server that is away.
 _EVERYWHERE = {401, 429, 502, 503, 504}
 
@@ -77,19 +79,25 @@ def _upload_batch(
 
 
 def file_name(url: str) -> str:
-    """What the file behind a task's address is called, `image` where the address does not say.
+    """What the file behind a task's address is called, `image` where the address does not say."""
+    parts = urlsplit(_original(url))
+    name = unquote(_fields(parts.query).get("d", parts.path)).rsplit("/", 1)[-1]
+    return name if name.strip(".") and name.isprintable() else "image"
 
-    Label Studio shows addresses in a cloud as its own, which hold the original one coded.
-    """
-    parts = urlsplit(url)
-    given = dict(part.partition("=")[::2] for part in parts.query.split("&"))
+
+def _original(url: str) -> str:
+    """The address that a task was given: Label Studio shows those in a cloud as its own."""
+    given = _fields(urlsplit(url).query)
     for key in ("fileuri", "url"):
         with contextlib.suppress(ValueError):
             original = base64.urlsafe_b64decode(unquote(given.get(key, ""))).decode()
             if "://" in original:
-                return file_name(original)
-    name = unquote(given.get("d", parts.path)).rsplit("/", 1)[-1]
-    return name if name.strip(".") and name.isprintable() else "image"
+                return original
+    return url
+
+
+def _fields(query: str) -> dict[str, str]:
+    return dict(part.partition("=")[::2] for part in query.split("&"))
 
 
 def download(transport: Transport, url: str, *, limit: int, project_id: int | None = None) -> bytes:
@@ -103,9 +111,12 @@ def download(transport: Transport, url: str, *, limit: int, project_id: int | No
     for the token, `StudioUnreachable` for Label Studio.
     """
     address = _address(transport, url, project_id)
+    server = "{0.scheme}://{0.netloc}".format(urlsplit(_original(url)))
+    if time.monotonic() < transport.silent.get(server, 0):
+        raise ImageUnreadable(f"image {url}: its server did not answer a moment ago")
     data = bytearray()
     for _ in range(_TRIES):
-        with _blamed(transport, url):
+        with _blamed(transport, url, server):
             total = _append(transport, address, data, url, limit)
         if total is None or len(data) == total:
             return bytes(data)
@@ -129,14 +140,18 @@ def _address(transport: Transport, url: str, project_id: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _blamed(transport: Transport, url: str) -> Iterator[None]:
-    """Blame the image, not Label Studio, where it is another server that does not answer."""
+def _blamed(transport: Transport, url: str, server: str) -> Iterator[None]:
+    """Blame the image, not Label Studio, where it is another server that does not answer.
+
+    That is not asked again for a while: thousands of images would each wait for it.
+    """
     try:
         yield
     except StudioUnreachable as error:
         cause = error.__cause__
         if not isinstance(cause, httpx.TransportError) or transport.serves(cause.request.url):
             raise
+        transport.silent[server] = time.monotonic() + _SILENT_SECONDS
         reason = str(cause) or type(cause).__name__
         raise ImageUnreadable(
             f"image {url}: {cause.request.url.host} does not answer: {reason}"

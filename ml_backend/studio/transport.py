@@ -44,7 +44,8 @@ class Transport:
     """Requests to the Label Studio at `url`, authorised by `api_key`.
 
     `clock` is Label Studio's at its last answer, to the second and never ahead of it; None
-    before the first answer, and where the server tells no time.
+    before the first answer, and where the server tells no time. `silent`: other servers, of
+    images, that did not answer, and until when they are not asked again (`time.monotonic`).
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Transport:
         self.url = str(base).rstrip("/")
         self._origin = _origin(base)
         self.clock: datetime | None = None
+        self.silent: dict[str, float] = {}
         self.auth = TokenAuth(self.url, api_key)
         self._client = httpx.Client(
             auth=self.auth,

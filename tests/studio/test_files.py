@@ -1,5 +1,7 @@
 """Images into and out of the real Label Studio, and from servers that misbehave."""
 
+import base64
+import time
 from collections.abc import Callable
 
 import httpx
@@ -189,6 +191,40 @@ def test_a_bucket_that_does_not_answer_blames_the_image(broken: type[httpx.Trans
         fake(answer).download("http://elsewhere.test/a.png", limit=LIMIT)
     with pytest.raises(StudioUnreachable):
         fake(answer).download("/data/upload/1/a.png", limit=LIMIT)
+
+
+def test_a_silent_server_is_not_waited_for_a_thousand_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its other images fail at once, those elsewhere are fetched; later it is asked again."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url).split("?")[0])
+        if request.url.host == "dead.test":
+            raise httpx.ConnectTimeout("silence")
+        if "resolve" in request.url.path:
+            return httpx.Response(303, headers={"location": "https://dead.test/x.png"})
+        return httpx.Response(200, content=b"image")
+
+    client = fake(answer)
+    coded = base64.urlsafe_b64encode(b"s3://bucket/a.png").decode()
+    for url in ("http://dead.test/a.png", f"/tasks/1/resolve/?fileuri={coded}"):
+        for _ in range(3):
+            with pytest.raises(ImageUnreadable):
+                client.download(url, limit=LIMIT, project_id=1)
+    with pytest.raises(ImageUnreadable, match="did not answer a moment ago"):
+        client.download("s3://bucket/b.png", limit=LIMIT, project_id=1)
+    assert [url for url in asked if "dead.test" in url] == [
+        "http://dead.test/a.png",
+        "https://dead.test/x.png",
+    ]
+    assert client.download("http://alive.test/a.png", limit=LIMIT) == b"image"
+    assert client.download("/data/upload/1/a.png", limit=LIMIT) == b"image"
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    with pytest.raises(ImageUnreadable, match="does not answer"):
+        client.download("http://dead.test/a.png", limit=LIMIT)
 
 
 @pytest.mark.parametrize(
