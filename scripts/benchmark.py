@@ -3,6 +3,7 @@
     python scripts/benchmark.py rle            a table
     python scripts/benchmark.py rle --json     the same as a list of rows
     python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
+    python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -78,6 +79,13 @@ def written_result(side: int = 2048) -> Row:
 def benchmark_export(*, quick: bool = False) -> Iterator[Row]:
     """Measure COCO and PNG export against label-studio-sdk's converter, each in its process."""
     from benchmark_export import rows
+
+    yield from rows(quick=quick)
+
+
+def benchmark_sync(*, quick: bool = False) -> Iterator[Row]:
+    """Measure pulls from Label Studio: memory of a first one, cost of ten changes."""
+    from benchmark_sync import rows
 
     yield from rows(quick=quick)
 
@@ -184,6 +192,7 @@ def print_table(rows: list[Row]) -> None:
 BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
     "rle": benchmark_rle,
     "export": benchmark_export,
+    "sync": benchmark_sync,
 }
 
 
@@ -194,7 +203,8 @@ def main() -> None:
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__)
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
-    commands.choices["export"].add_argument("--quick", action="store_true", help="few tasks")
+    for name in ("export", "sync"):
+        commands.choices[name].add_argument("--quick", action="store_true", help="few tasks")
     options = vars(parser.parse_args())
     as_json, benchmark = options.pop("json"), options.pop("benchmark")
     rows = list(BENCHMARKS[benchmark](**options))

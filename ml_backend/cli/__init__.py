@@ -21,7 +21,7 @@ def main(*command: str) -> None:
     from ml_backend.errors import BrushloopError
 
     try:
-        app([*command, *sys.argv[1:]])
+        app([*command, *sys.argv[1:]], prog_name="brushloop" if command else None)
     except BrushloopError as error:
         sys.exit(f"brushloop: {error}")
 

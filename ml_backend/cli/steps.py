@@ -25,7 +25,13 @@ def _step(name: str, home: Path | None, project_id: int | None, *, here: bool) -
         typer.echo(report.summary)
 
 
-@app.command(epilog="Example: brushloop sync --project 3")
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  brushloop sync                     the worker pulls what changed, with a progress bar\n"
+    "  brushloop sync --project 3 --here  this process does, without a worker\n"
+    "  brushloop sync --all               every task again, say after files were lost\n"
+    "  python scripts/sync.py --here      the same command as a script"
+)
 def sync(
     everything: Annotated[
         bool, typer.Option("--all", help="Pull every task again, not only what changed.")

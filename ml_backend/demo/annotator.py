@@ -60,8 +60,9 @@ class Annotator:
     def open_tasks(self) -> list[TaskInfo]:
         """The tasks that nobody has answered or skipped, in the order they were made."""
         self._project = self._studio.get_project(self._project_id)
-        tasks = {task.id: task for task in self._studio.changed_tasks(self._project_id)}
-        return [task for _, task in sorted(tasks.items()) if not task.annotations]
+        ids = [number for page in self._studio.changes(self._project_id) for number in page.moments]
+        tasks = self._studio.read_tasks(self._project_id, ids)
+        return [task for task in tasks if not task.annotations]
 
     def annotate(self, task: TaskInfo) -> Work:
         """Open a task, judge its prediction, submit.

@@ -1,5 +1,6 @@
 """What every step of the loop is handed: settings, catalog, files and Label Studio."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Context:
     catalog: Catalog
     blobs: Blobs
     images: ImageSource
+    sleep: Callable[[float], None] = time.sleep  # seconds
 
     @cached_property
     def studio(self) -> Studio:

@@ -62,7 +62,7 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
             tile = item.tile
             place = (side, tile.image.sha256, tile.x, tile.y, tile.width, tile.height, item.mask)
             digest.update(repr(place).encode())
-    masks = tuple(f"{item.tile.id}:{item.mask}" for item in annotated)
+    masks = masks_of(annotated)
     return Dataset(tuple(train), tuple(val), len(answered), masks, digest.hexdigest())
 
 
@@ -79,22 +79,28 @@ def newest_round(context: Context, project_id: int, dataset: Dataset) -> int:
     return max((record.number for record in rounds if record.id in answered), default=0)
 
 
+def masks_of(annotated: Sequence[Labelled]) -> tuple[str, ...]:
+    """Name each mask that counts with its tile, as cards do."""
+    return tuple(f"{item.tile.id}:{item.mask}" for item in annotated)
+
+
 def training_due(context: Context, project_id: int) -> bool:
-    """Whether enough is new since the last training, or a batch has been finished."""
-    dataset = dataset_of(context, project_id)
-    if not dataset.masks:
+    """Whether enough is new since the last training, or a batch has been finished.
+
+    Asked after every pull, so the data set is collected only where it decides.
+    """
+    masks = masks_of(labelled(context, project_id))
+    fingerprints, learned = context.catalog.models.learned(project_id)
+    new = len(set(masks) - learned)
+    if not new:
         return False
-    settled = [model for model in context.catalog.models.all(project_id) if model.card]
-    learned = set(settled[-1].card.get("masks", ())) if settled else set()
-    new = len(set(dataset.masks) - learned)
-    if not new or any(model.fingerprint == dataset.fingerprint for model in settled):
-        return False  # an edit that was taken back: exactly this has been learned from
     recipe = context.catalog.projects.get(project_id).recipe
-    enough = recipe.loop.retrain_every or recipe.selection.batch
-    open_tasks = context.catalog.work.tasks(project_id, open_only=True)
-    pushed = any(record.state == "pushed" for record in context.catalog.rounds.all(project_id))
-    finished = pushed and not any(task.round_id is not None for task in open_tasks)
-    return new >= enough or finished
+    if new < (recipe.loop.retrain_every or recipe.selection.batch):
+        pushed = context.catalog.rounds.any(project_id, state="pushed")
+        if not pushed or context.catalog.work.waiting(project_id):
+            return False
+    # an edit that was taken back: exactly this may have been learned from
+    return not fingerprints or dataset_of(context, project_id).fingerprint not in fingerprints
 
 
 def samples_of(

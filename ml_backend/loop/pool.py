@@ -22,6 +22,7 @@ from ml_backend.store.images import decode_image, find_images
 from ml_backend.store.masks_in import Values, read_mask
 from ml_backend.store.pairs import match_masks
 from ml_backend.store.rows import Image, Tile
+from ml_backend.studio.files import file_name
 
 DOWNLOAD_LIMIT = 2 << 30  # bytes of one image
 Split = Literal["train", "val"]
@@ -185,7 +186,7 @@ def add_studio_image(context: Context, project_id: int, url: str) -> Tile:
     """
     if not url:
         raise DataError("the task's data name no image")
-    name = url.rsplit("?d=", 1)[-1].split("?", 1)[0].rsplit("/", 1)[-1] or "image"
+    name = file_name(url)
     data = context.studio.download(url, limit=DOWNLOAD_LIMIT, project_id=project_id)
     height, width = decode_image(data, name).shape[:2]
     digest = hashlib.sha256(data).hexdigest()

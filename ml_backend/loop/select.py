@@ -46,9 +46,7 @@ def select(context: Context, project_id: int, progress: Progress) -> Report:
 
 def batch_wanted(context: Context, project: Project) -> bool:
     """Whether at most half a batch of pushed tasks is still open."""
-    tasks = context.catalog.work.tasks(project.id, open_only=True)
-    waiting = sum(task.round_id is not None for task in tasks)
-    return waiting * 2 <= project.recipe.selection.batch
+    return context.catalog.work.waiting(project.id) * 2 <= project.recipe.selection.batch
 
 
 def next_batch(context: Context, project: Project) -> tuple[str, ...]:

@@ -1,14 +1,12 @@
-"""Pulling finished annotations: only what changed, each as often as you like, none lost.
+"""Pulling finished annotations: only what changed, as often as you like, none lost.
 
-The cursor is Label Studio's own clock. It moves only after everything before it has been
-stored, and every pull starts a little before it, so that a crash, a lost event or two
-tasks of the same instant cost a second look and never an annotation.
+What has changed is said by `pull.py`; here it becomes masks and rows. Whatever cannot be used
+keeps its row with the reason, and the rest goes on.
 """
 
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -18,119 +16,132 @@ from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.dataset import training_due
 from ml_backend.loop.masks import keep_mask, mean_dice
 from ml_backend.loop.pool import add_studio_image
+from ml_backend.loop.pull import Pull, differing
 from ml_backend.loop.push import shows
 from ml_backend.loop.reading import notice
 from ml_backend.loop.select import next_batch
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import decode_results
 from ml_backend.store.rows import Annotation, Project, Task, Tile
-from ml_backend.studio.models import TaskInfo
+from ml_backend.studio.models import ProjectInfo, TaskInfo
 
-PAGE = 50  # tasks a request, with their annotations and predictions: what memory holds
-OVERLAP = timedelta(seconds=10)  # transactions that were open while we pulled
+HEAL = 50  # tasks without a usable image that are tried again each time
 
 
 @dataclass
-class _Pull:
+class _Tally:
     tasks: int = 0
     fresh: int = 0
     changed: int = 0
     unusable: int = 0
+    gone: int = 0
 
 
 def sync(context: Context, project_id: int, progress: Progress) -> Report:
     """Bring the catalog up to date with Label Studio; may be repeated at any time."""
     before = context.catalog.projects.get(project_id).reading
-    project = refresh_project(context, project_id)
-    labels = context.labels(project)
-    pull, newest = _Pull(), project.cursor
-    for info in context.studio.changed_tasks(
-        project_id, _before(project.cursor), PAGE, predictions=True
-    ):
-        progress(pull.tasks, 0, f"task {info.id}")
-        _store(context, project, labels, info, pull)
-        newest = max(newest or "", info.updated_at)
-    gone = _forget_deleted(context, project_id)
-    if newest and newest != project.cursor:
-        context.catalog.projects.set_cursor(project_id, newest)
+    tally = _Tally()
+    project = _pull(context, project_id, tally, progress)
+    _heal(context, project, tally)
     follow = ("train",) if training_due(context, project_id) else _idle(context, project)
     changed = project.reading.changed if project.reading and project.reading != before else None
     return Report(
-        f"{pull.fresh} new annotations, {pull.changed} changed, {gone} tasks gone, "
-        f"{pull.unusable} unusable" + (f"; read all again: {changed}" if changed else ""),
-        {**vars(pull), "gone": gone, "labels": changed},
+        f"{tally.fresh} new annotations, {tally.changed} changed, {tally.gone} tasks gone, "
+        f"{tally.unusable} unusable" + (f"; read all again: {changed}" if changed else ""),
+        {**vars(tally), "labels": changed},
         follow,
     )
 
 
-def _idle(context: Context, project: Project) -> tuple[str, ...]:
-    """Ask for the next batch when one ended without anything new to learn: all of it skipped."""
-    tasks = context.catalog.work.tasks(project.id, open_only=True)
-    waiting = any(task.round_id is not None for task in tasks)
-    if waiting or not context.catalog.rounds.all(project.id):
-        return ()
-    return next_batch(context, project) if context.catalog.pool.unasked(project.id) else ()
+def _pull(context: Context, project_id: int, tally: _Tally, progress: Progress) -> Project:
+    """Store what changed, then look for tasks that were deleted."""
+    for last in (False, True):
+        info = context.studio.get_project(project_id)
+        project = _taken_over(context, info)
+        labels, pull = context.labels(project), Pull(context, project)
+        for task in pull.tasks(lambda done, all_: progress(done, all_, f"{done} of {all_} tasks")):
+            _store(context, project, labels, task, tally)
+        if pull.cursor != project.cursor:
+            context.catalog.projects.set_cursor(project_id, pull.cursor)
+        if last or not pull.patience:
+            break
+        progress(tally.tasks, tally.tasks, "waiting for what surfaces late of so many changes")
+        context.sleep(pull.patience.total_seconds())
+    if info.task_count != context.catalog.work.count(project_id):
+        gone, missed = differing(context, project_id)
+        tally.gone += context.catalog.work.mark_deleted(gone)
+        for task in context.studio.read_tasks(project_id, missed, predictions=True):
+            _store(context, project, labels, task, tally)
+    return project
 
 
-def _forget_deleted(context: Context, project_id: int) -> int:
-    """Mark tasks that Label Studio deleted; ids are listed only when the numbers differ."""
-    here = {task.id for task in context.catalog.work.tasks(project_id)}
-    if len(here) == context.studio.get_project(project_id).task_count:
-        return 0
-    return context.catalog.work.mark_deleted(here - context.studio.task_ids(project_id))
-
-
-def refresh_project(context: Context, project_id: int) -> Project:
+def _taken_over(context: Context, info: ProjectInfo) -> Project:
     """Take title and labeling config over from Label Studio, and notice what they change."""
-    info = context.studio.get_project(project_id)
     project = context.catalog.projects.save(
-        project_id, title=info.title, label_config=info.label_config
+        info.id, title=info.title, label_config=info.label_config
     )
     return notice(context, project)
 
 
-def _before(cursor: str | None) -> str | None:
-    if cursor is None:
-        return None
-    moment = datetime.fromisoformat(cursor) - OVERLAP
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _heal(context: Context, project: Project, tally: _Tally) -> None:
+    """Read tasks that no change tells of: above all those whose image could not be used."""
+    readable = []
+    for task in context.catalog.work.unread(project.id, HEAL):
+        if task.tile_id is None:
+            try:
+                tile = add_studio_image(context, project.id, task.uri)
+            except DataError:
+                continue
+            placed = replace(task, tile_id=tile.id, updated_at=None, reason=None)
+            context.catalog.work.save_tasks(project.id, [placed])
+        readable.append(task.id)
+    for info in context.studio.read_tasks(project.id, readable, predictions=True):
+        _store(context, project, context.labels(project), info, tally)
+
+
+def _idle(context: Context, project: Project) -> tuple[str, ...]:
+    """Ask for the next batch when one ended without anything new to learn: all of it skipped."""
+    if context.catalog.work.waiting(project.id) or not context.catalog.rounds.any(project.id):
+        return ()
+    return next_batch(context, project) if context.catalog.pool.any_unasked(project.id) else ()
 
 
 def _store(
-    context: Context, project: Project, labels: LabelConfig, info: TaskInfo, pull: _Pull
+    context: Context, project: Project, labels: LabelConfig, info: TaskInfo, tally: _Tally
 ) -> None:
-    pull.tasks += 1
-    task, tile = _place(context, project, labels, info)
-    context.catalog.work.save_tasks(project.id, [task])
+    tally.tasks += 1
+    before = context.catalog.work.task(info.id)
+    task, tile = _place(context, project, labels, info, before)
     known = {row.id: row for row in context.catalog.work.annotations(project.id, task_id=info.id)}
+    if before is not None and before.tile_id != task.tile_id:
+        known = {}  # masks of another image
     rows = [
         _read(context, project, labels, tile, info, raw, known.get(int(raw["id"])))
         for raw in info.annotations
     ]
-    fresh, changed = context.catalog.work.save_annotations(project.id, info.id, rows)
-    pull.fresh += fresh
-    pull.changed += changed
-    pull.unusable += sum(not row.usable and not row.cancelled for row in rows)
+    fresh, changed = context.catalog.work.save_annotations(project.id, info.id, rows, task)
+    tally.fresh += fresh
+    tally.changed += changed
+    tally.unusable += sum(not row.usable and not row.cancelled for row in rows)
 
 
 def _place(
-    context: Context, project: Project, labels: LabelConfig, info: TaskInfo
+    context: Context, project: Project, labels: LabelConfig, info: TaskInfo, before: Task | None
 ) -> tuple[Task, Tile | None]:
     """Find the tile that a task shows; a task that we did not push brings its image along."""
     uri = str(info.data.get(labels.image_key) or "")
-    known = context.catalog.work.task(info.id)
-    tile_id = known.tile_id if known else None
-    round_id = known.round_id if known else None
+    round_id = before.round_id if before else None
+    tile_id = before.tile_id if before and (before.uri == uri or round_id) else None
     if tile_id is None:
         round_id, tile_id = find_pushed(context, project.id, info.data) or (round_id, None)
-    reason = None
-    if tile_id is not None:
-        tile = context.catalog.pool.tile(tile_id)
-    else:
-        try:
+    tile, reason = None, None
+    try:
+        if tile_id is not None:
+            tile = context.catalog.pool.tile(tile_id)
+        else:
             tile = add_studio_image(context, project.id, uri)
-        except DataError as error:
-            tile, reason = None, str(error)
+    except DataError as error:
+        reason = str(error)
     task = Task(info.id, tile.id if tile else None, uri, round_id, info.updated_at, False, reason)
     return task, tile
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, Text, cast, func, insert, select, update
 
 from ml_backend.errors import NotFound
 from ml_backend.store.database import Database, upsert, utc_now
@@ -55,6 +55,23 @@ class Models:
             query = query.where(models.c.project_id == project_id)
         with self._database.read() as connection:
             return [_model(row) for row in connection.execute(query)]
+
+    def learned(self, project_id: int) -> tuple[set[str], set[str]]:
+        """What trainings that ended learned from.
+
+        The fingerprints of all of them, and the masks of the last as its card names them.
+        """
+        ended = cast(models.c.card, Text) != "{}"
+        query = select(models.c.version, models.c.fingerprint).where(
+            models.c.project_id == project_id, ended
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(models.c.number)).all()
+            if not rows:
+                return set(), set()
+            last = select(models.c.card).where(models.c.version == rows[-1].version)
+            card = connection.scalar(last) or {}
+        return {row.fingerprint for row in rows}, set(card.get("masks", ()))
 
     def get(self, project_id: int, version: str) -> Model:
         """One version. Raises `NotFound` that lists those there are."""

@@ -111,6 +111,10 @@ class PoolTables:
             found |= {tile.id: tile for tile in self._tiles(_TILE.where(tiles.c.id.in_(part)))}
         return found
 
+    def among(self, tile_ids: Select[tuple[int | None]]) -> dict[int, Tile]:
+        """Tiles by id, of those ids that a query finds: one statement, however many they are."""
+        return {tile.id: tile for tile in self._tiles(_TILE.where(tiles.c.id.in_(tile_ids)))}
+
     def unasked(self, project_id: int) -> list[Tile]:
         """Tiles that no round chose and no task shows: what may still be chosen, by id.
 
@@ -118,11 +122,19 @@ class PoolTables:
         """
         seen = {tile.content for tile in self.asked(project_id)}
         found = []
-        for tile in self._tiles(_READY.where(tiles.c.project_id == project_id, ~_ASKED)):
+        for tile in self._tiles(_UNASKED.where(tiles.c.project_id == project_id)):
             if tile.content not in seen:
                 seen.add(tile.content)
                 found.append(tile)
         return found
+
+    def any_unasked(self, project_id: int) -> bool:
+        """Whether there is anything that may still be chosen."""
+        with self._database.read() as connection:
+            query = _UNASKED.where(tiles.c.project_id == project_id).limit(1)
+            if connection.execute(query).first() is None:
+                return False
+        return bool(self.unasked(project_id))  # what is left may be twins of what was asked
 
     def asked(self, project_id: int) -> list[Tile]:
         """Tiles of ready images that a round chose or a task shows, by id."""
@@ -166,6 +178,7 @@ _ASKED = or_(
     exists().where(round_tiles.c.tile_id == tiles.c.id),
     exists().where(tasks.c.tile_id == tiles.c.id),
 )
+_UNASKED = _READY.where(~_ASKED)
 
 
 def as_image(row: Row[tuple[object, ...]], key: str = "id", prefix: str = "") -> Image:

@@ -55,6 +55,14 @@ class Rounds:
             rows = connection.execute(query.order_by(rounds.c.number)).all()
             return [_round(connection, row) for row in rows]
 
+    def any(self, project_id: int, *, state: str | None = None) -> bool:
+        """Whether there is a round at all, or one in this state."""
+        query = select(rounds.c.id).where(rounds.c.project_id == project_id)
+        if state is not None:
+            query = query.where(rounds.c.state == state)
+        with self._database.read() as connection:
+            return connection.scalar(query.limit(1)) is not None
+
     def find_chosen(self, project_id: int, tile_id: object) -> tuple[int, int] | None:
         """(round id, tile id) of the round that chose a tile, or None.
 

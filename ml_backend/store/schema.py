@@ -232,3 +232,7 @@ predictions = Table(
 
 Index("tasks_open", tasks.c.project_id, tasks.c.deleted)
 Index("annotations_project", annotations.c.project_id, annotations.c.deleted)
+Index("tasks_tile", tasks.c.tile_id)
+Index("round_tiles_tile", round_tiles.c.tile_id)
+Index("images_content", images.c.project_id, images.c.sha256)
+Index("images_role", images.c.project_id, images.c.role)

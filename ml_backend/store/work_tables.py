@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Row, exists, select, update
+from sqlalchemy import ColumnElement, Row, exists, func, select, update
 
 from ml_backend.store.database import Database, upsert
 from ml_backend.store.pool_tables import PoolTables
@@ -27,8 +27,7 @@ class Work:
         """Tasks that still exist, by id; `open_only`: those nobody has answered or skipped."""
         query = select(tasks).where(tasks.c.project_id == project_id, ~tasks.c.deleted)
         if open_only:
-            answered = exists().where(annotations.c.task_id == tasks.c.id, ~annotations.c.deleted)
-            query = query.where(~answered)
+            query = query.where(~_answered())
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(tasks.c.id)).all()
         return [_task(row) for row in rows]
@@ -39,18 +38,72 @@ class Work:
             row = connection.execute(select(tasks).where(tasks.c.id == task_id)).first()
         return _task(row) if row else None
 
+    def task_ids(self, project_id: int) -> list[int]:
+        """Ids of the tasks that still exist, in order."""
+        query = select(tasks.c.id).where(tasks.c.project_id == project_id, ~tasks.c.deleted)
+        with self._database.read() as connection:
+            return list(connection.scalars(query.order_by(tasks.c.id)))
+
+    def count(self, project_id: int) -> int:
+        """How many tasks still exist."""
+        return self._count(tasks.c.project_id == project_id, ~tasks.c.deleted)
+
+    def waiting(self, project_id: int) -> int:
+        """How many tasks that we pushed nobody has answered or skipped."""
+        return self._count(
+            tasks.c.project_id == project_id,
+            ~tasks.c.deleted,
+            tasks.c.round_id.is_not(None),
+            ~_answered(),
+        )
+
+    def moments(self, task_ids: Iterable[int]) -> dict[int, str]:
+        """When tasks changed last, by Label Studio's clock, as of what is stored of them.
+
+        Tasks that are not here, are deleted or have to be read again are left out.
+        """
+        wanted = sorted(task_ids)
+        found: dict[int, str] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(wanted), 500):
+                query = select(tasks.c.id, tasks.c.updated_at).where(
+                    tasks.c.id.in_(wanted[start : start + 500]),
+                    ~tasks.c.deleted,
+                    tasks.c.updated_at.is_not(None),
+                )
+                found |= {row.id: row.updated_at for row in connection.execute(query)}
+        return found
+
+    def unread(self, project_id: int, limit: int) -> list[Task]:
+        """Tasks whose image could not be used, or of which it is not known when they changed.
+
+        Of many, chance decides, so that none starves.
+        """
+        lacking = tasks.c.tile_id.is_(None) | tasks.c.updated_at.is_(None)
+        query = select(tasks).where(tasks.c.project_id == project_id, ~tasks.c.deleted, lacking)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(func.random()).limit(limit)).all()
+        return [_task(row) for row in rows]
+
+    def _count(self, *conditions: ColumnElement[bool]) -> int:
+        with self._database.read() as connection:
+            return int(connection.scalar(select(func.count()).where(*conditions)) or 0)
+
     def save_annotations(
-        self, project_id: int, task_id: int, rows: Sequence[Annotation]
+        self, project_id: int, task_id: int, rows: Sequence[Annotation], task: Task | None = None
     ) -> tuple[int, int]:
         """Make `rows` the annotations of a task; those missing are marked deleted.
 
-        Returns how many are new and how many changed or went away.
+        `task`, if it is given, is saved with them or not at all. Returns how many are new and
+        how many changed or went away.
         """
         before = {row.id: row for row in self.annotations(project_id, task_id=task_id)}
         now = {row.id: row for row in rows}
         gone = [row.id for row in before.values() if row.id not in now and not row.deleted]
         changed = [row for row in rows if before.get(row.id) != row]
         with self._database.write() as connection:
+            if task is not None:
+                upsert(connection, tasks, [{"project_id": project_id} | asdict(task)])
             upsert(
                 connection,
                 annotations,
@@ -119,11 +172,11 @@ class Work:
             query = query.where(tasks.c.tile_id.in_(theirs))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        by_id = self._pool.by_ids(row.tile_id for row in rows)
+        by_id = self._pool.among(query.with_only_columns(tasks.c.tile_id).order_by(None))
         found: dict[int, list[Labelled]] = {}
         for row in rows:
-            tile = by_id[row.tile_id]
-            if tile.image.status == "ready":
+            tile = by_id.get(row.tile_id)  # None: it stopped counting between the two queries
+            if tile is not None and tile.image.status == "ready":
                 item = Labelled(tile, row.mask, row.id, row.author, row.task_id, row.ground_truth)
                 found.setdefault(tile.id, []).append(item)
         return [
@@ -142,6 +195,11 @@ class Work:
         row = {"inputs": inputs, "project_id": project_id, "mask": mask}
         with self._database.write() as connection:
             upsert(connection, merges, [row])
+
+
+def _answered() -> ColumnElement[bool]:
+    """Whether somebody has answered or skipped a task."""
+    return exists().where(annotations.c.task_id == tasks.c.id, ~annotations.c.deleted)
 
 
 def _task(row: Row[tuple[object, ...]]) -> Task:

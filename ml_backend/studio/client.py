@@ -5,12 +5,21 @@ the method, the address and what Label Studio said; no token ever stands in a me
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Self
 
 import httpx
 
 from ml_backend.studio import files, tasks, wiring
-from ml_backend.studio.models import BackendInfo, ProjectInfo, TaskInfo, User, WebhookInfo
+from ml_backend.studio.models import (
+    PROJECT_FIELDS,
+    BackendInfo,
+    Changes,
+    ProjectInfo,
+    TaskInfo,
+    User,
+    WebhookInfo,
+)
 from ml_backend.studio.tokens import TokenKind
 from ml_backend.studio.transport import Transport
 
@@ -48,6 +57,11 @@ class Studio:
         """`personal` for a personal access token, else `legacy`."""
         return self._http.auth.kind
 
+    @property
+    def clock(self) -> datetime | None:
+        """Label Studio's clock at its last answer, never ahead of it; None where it tells none."""
+        return self._http.clock
+
     def version(self) -> str:
         """Label Studio's version, such as 1.23.2."""
         return str(self._http.json("GET", "/api/version").get("release", ""))
@@ -59,7 +73,10 @@ class Studio:
 
     def get_project(self, project_id: int) -> ProjectInfo:
         """One project."""
-        return ProjectInfo.parse(self._http.json("GET", f"/api/projects/{project_id}"))
+        params = {"include": PROJECT_FIELDS}  # counting all that there is takes twice as long
+        return ProjectInfo.parse(
+            self._http.json("GET", f"/api/projects/{project_id}", params=params)
+        )
 
     def create_project(self, title: str, label_config: str) -> ProjectInfo:
         """A new project. Label Studio wants titles of 3 to 50 characters."""
@@ -108,28 +125,36 @@ class Studio:
         """Make tasks `{data, predictions?, meta?}` → their ids, in order."""
         return tasks.import_tasks(self._http, project_id, new)
 
-    def changed_tasks(
+    def changes(
         self,
         project_id: int,
         since: str | None = None,
-        page: int = 100,
         *,
-        predictions: bool = False,
-    ) -> Iterator[TaskInfo]:
-        """Tasks changed later than `since` (ISO 8601), earliest change first.
+        first: int = 1,
+        last: int | None = None,
+    ) -> Iterator[Changes]:
+        """Index the tasks changed later than `since` (ISO 8601; None: ever), in pages by id.
 
-        The `updated_at` of the last one taken is the next `since`. Annotations are complete;
-        predictions come only when asked for, for they are most of the load.
+        Only ids from `first` to `last` if these are given. There is one page at least.
         """
-        return tasks.changed_tasks(self._http, project_id, since, page, predictions=predictions)
+        return tasks.changes(self._http, project_id, since, first=first, last=last)
+
+    def count_tasks(self, project_id: int, first: int = 1, last: int | None = None) -> int:
+        """How many tasks have ids from `first` to `last`."""
+        return tasks.count_tasks(self._http, project_id, first, last)
+
+    def read_tasks(
+        self, project_id: int, ids: Sequence[int], *, predictions: bool = False
+    ) -> Iterator[TaskInfo]:
+        """Read tasks by id, annotations complete; those that are gone are left out.
+
+        Predictions come only when asked for, for they are most of the load.
+        """
+        return tasks.read_tasks(self._http, project_id, ids, predictions=predictions)
 
     def tasks_of_round(self, project_id: int, number: int) -> Iterator[TaskInfo]:
         """Tasks whose data say `round: number`, without annotations and predictions."""
         return tasks.tasks_of_round(self._http, project_id, number)
-
-    def task_ids(self, project_id: int) -> set[int]:
-        """The ids of all tasks that exist."""
-        return tasks.task_ids(self._http, project_id)
 
     def get_task(self, task_id: int) -> TaskInfo:
         """One task with its annotations and predictions."""

@@ -1,14 +1,16 @@
 """Images into and out of Label Studio."""
 
 import base64
+import contextlib
 import mimetypes
 import re
+import time
 from collections.abc import Iterator, Sequence
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
-from ml_backend.errors import ImageUnreadable, StudioRefused
+from ml_backend.errors import ImageUnreadable, StudioRefused, StudioUnreachable
 from ml_backend.studio.answers import check
 from ml_backend.studio.transport import SLOW_SECONDS, Transport
 
@@ -17,6 +19,9 @@ _BATCH_FILES = 50
 _BATCH_BYTES = 32 * 2**20
 _CLOUD = re.compile(r"(s3|gs|azure-blob)://")
 _TRIES = 3
+_SILENT_SECONDS = 60
+# What Label Studio would answer for any other image too: the token, or a server that is away.
+_EVERYWHERE = {401, 429, 502, 503, 504}
 
 
 def upload(transport: Transport, project_id: int, images: Sequence[tuple[str, bytes]]) -> list[str]:
@@ -73,6 +78,28 @@ def _upload_batch(
     return [f"/data/{stored[file_id]['file']}" for file_id in ids]
 
 
+def file_name(url: str) -> str:
+    """What the file behind a task's address is called, `image` where the address does not say."""
+    parts = urlsplit(_original(url))
+    name = unquote(_fields(parts.query).get("d", parts.path)).rsplit("/", 1)[-1]
+    return name if name.strip(".") and name.isprintable() else "image"
+
+
+def _original(url: str) -> str:
+    """The address that a task was given: Label Studio shows those in a cloud as its own."""
+    given = _fields(urlsplit(url).query)
+    for key in ("fileuri", "url"):
+        with contextlib.suppress(ValueError):
+            original = base64.urlsafe_b64decode(unquote(given.get(key, ""))).decode()
+            if "://" in original:
+                return original
+    return url
+
+
+def _fields(query: str) -> dict[str, str]:
+    return dict(part.partition("=")[::2] for part in query.split("&"))
+
+
 def download(transport: Transport, url: str, *, limit: int, project_id: int | None = None) -> bytes:
     """The whole file behind an address as tasks have it, at most `limit` bytes.
 
@@ -80,12 +107,17 @@ def download(transport: Transport, url: str, *, limit: int, project_id: int | No
     the storages of `project_id`; other http addresses are fetched without the token.
     Lengths are checked, and a body that broke off (the storage proxy stops after 20 s) is
     carried on from where it ended. Raises `ImageUnreadable` when the file is missing, too
-    large or cannot be had whole, `StudioRefused` for the token, `StudioUnreachable`.
+    large or cannot be had whole, also where another server does not answer, `StudioRefused`
+    for the token, `StudioUnreachable` for Label Studio.
     """
     address = _address(transport, url, project_id)
+    server = "{0.scheme}://{0.netloc}".format(urlsplit(_original(url)))
+    if time.monotonic() < transport.silent.get(server, 0):
+        raise ImageUnreadable(f"image {url}: its server did not answer a moment ago")
     data = bytearray()
     for _ in range(_TRIES):
-        total = _append(transport, address, data, url, limit)
+        with _blamed(transport, url, server):
+            total = _append(transport, address, data, url, limit)
         if total is None or len(data) == total:
             return bytes(data)
     raise ImageUnreadable(f"image {url}: the download broke off at {len(data)} of {total} bytes")
@@ -105,6 +137,25 @@ def _address(transport: Transport, url: str, project_id: int | None) -> str:
     if re.match(r"https?://", url):
         return url
     raise ImageUnreadable(f"image {url}: an address that Label Studio does not serve")
+
+
+@contextlib.contextmanager
+def _blamed(transport: Transport, url: str, server: str) -> Iterator[None]:
+    """Blame the image, not Label Studio, where it is another server that does not answer.
+
+    That is not asked again for a while: thousands of images would each wait for it.
+    """
+    try:
+        yield
+    except StudioUnreachable as error:
+        cause = error.__cause__
+        if not isinstance(cause, httpx.TransportError) or transport.serves(cause.request.url):
+            raise
+        transport.silent[server] = time.monotonic() + _SILENT_SECONDS
+        reason = str(cause) or type(cause).__name__
+        raise ImageUnreadable(
+            f"image {url}: {cause.request.url.host} does not answer: {reason}"
+        ) from cause
 
 
 def _append(
@@ -134,6 +185,7 @@ def _append(
 
 
 def _check(transport: Transport, response: httpx.Response, url: str) -> None:
+    """Say whose fault an answer is: the token's and Label Studio's own stop everything."""
     if response.is_success:
         return
     response.read()
@@ -144,9 +196,9 @@ def _check(transport: Transport, response: httpx.Response, url: str) -> None:
         raise ImageUnreadable(f"image {url}: not there (any more)")
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
         raise ImageUnreadable(f"image {url}: the file is empty")
-    if response.is_client_error and not transport.serves(response.url):
-        raise ImageUnreadable(f"image {url}: {response.url.host} answered {status}")
-    check(response, f"GET {url}")
+    if transport.serves(response.url) and status in _EVERYWHERE:
+        check(response, f"GET {url}")
+    raise ImageUnreadable(f"image {url}: {response.url.host} answered {status}")
 
 
 def _extent(response: httpx.Response) -> tuple[int, int | None]:

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+from ml_backend.errors import StudioRefused
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,22 @@ class User:
 
     id: int
     email: str
+
+
+def moment(text: str) -> str:
+    """ISO 8601 → UTC with microseconds and Z: compares as text, and Label Studio's filters take it.
+
+    Raises `StudioRefused` for anything else.
+    """
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise StudioRefused(f"{text!r} is not an ISO 8601 moment") from None
+    parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    return parsed.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+PROJECT_FIELDS = "id,title,label_config,created_at,model_version,task_number"
 
 
 @dataclass(frozen=True)
@@ -61,11 +80,23 @@ class TaskInfo:
         return cls(
             id=raw["id"],
             data=raw["data"],
-            updated_at=raw["updated_at"],
+            updated_at=moment(raw["updated_at"]),
             annotations=tuple(raw.get("annotations") or ()),
             predictions=tuple(raw.get("predictions") or ()),
             meta=raw.get("meta") or {},
         )
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A page of an index of tasks.
+
+    `total` tasks were in the index, from the page's first one on. `moments`: task's id → its
+    `updated_at`, by id.
+    """
+
+    total: int
+    moments: dict[int, str]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 import contextlib
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypedDict, Unpack
 
 import httpx
 import orjson
@@ -20,8 +23,31 @@ SLOW_SECONDS = 600.0
 Files = Sequence[tuple[str, tuple[str, bytes, str]]]
 
 
+class Options(TypedDict, total=False):
+    """What a call may carry; `content` is JSON that has been serialised already."""
+
+    params: Mapping[str, str | int]
+    body: Any
+    content: bytes
+    files: Files
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call of the API brought: its JSON, and how many bytes that was."""
+
+    data: Any
+    size: int
+
+
 class Transport:
-    """Requests to the Label Studio at `url`, authorised by `api_key`."""
+    """Requests to the Label Studio at `url`, authorised by `api_key`.
+
+    `clock` is Label Studio's at its last answer, to the second and never ahead of it; None
+    before the first answer, and where the server tells no time. `silent`: other servers, of
+    images, that did not answer, and until when they are not asked again (`time.monotonic`).
+    """
 
     def __init__(
         self, url: str, api_key: str, transport: httpx.BaseTransport | None = None
@@ -29,6 +55,8 @@ class Transport:
         base = _base_url(url)
         self.url = str(base).rstrip("/")
         self._origin = _origin(base)
+        self.clock: datetime | None = None
+        self.silent: dict[str, float] = {}
         self.auth = TokenAuth(self.url, api_key)
         self._client = httpx.Client(
             auth=self.auth,
@@ -48,38 +76,35 @@ class Transport:
         """Drop the open connections."""
         self._client.close()
 
-    def json(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str | int] | None = None,
-        body: Any = None,
-        content: bytes | None = None,
-        files: Files | None = None,
-        seconds: float = READ_SECONDS,
-    ) -> Any:
-        """One call of the API → its JSON.
+    def json(self, method: str, path: str, **options: Unpack[Options]) -> Any:
+        """One call of the API → its JSON; as `call` does it."""
+        return self.call(method, path, **options).data
+
+    def call(self, method: str, path: str, **options: Unpack[Options]) -> Answer:
+        """One call of the API.
 
         `body` is written by orjson and may hold uint8 arrays; `content` is JSON that has been
         serialised already. Raises `StudioUnreachable` or `StudioRefused`, with method, address
         and status.
         """
         what = f"{method} {self.url}{path}"
+        content, body = options.get("content"), options.get("body")
+        seconds = options.get("seconds", READ_SECONDS)
         if body is not None:
             content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         with translated(what):
             response = self._client.request(
                 method,
                 f"{self.url}{path}",
-                params=params,
+                params=options.get("params"),
                 content=content,
-                files=files,
+                files=options.get("files"),
                 headers={"Content-Type": "application/json"} if content is not None else None,
                 timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
             )
+        self.clock = _date(response) or self.clock
         check(response, what)
-        return parse(response, what)
+        return Answer(parse(response, what), len(response.content))
 
     @contextlib.contextmanager
     def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
@@ -94,6 +119,13 @@ class Transport:
                 follow_redirects=True,
             ) as response:
                 yield response
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    try:
+        return parsedate_to_datetime(response.headers.get("date", ""))
+    except ValueError:
+        return None
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:

@@ -1,5 +1,6 @@
 """The command line: quick help, one-line errors, and every step without a worker."""
 
+import re
 import subprocess
 import sys
 import time
@@ -106,7 +107,7 @@ def test_all_commands_are_there():
 def test_every_command_explains_itself(words):
     """`--help` says what it does and shows an example that starts with the command."""
     output = run(*words, "--help")
-    assert "Example: " in output
+    assert re.search(r"Examples?:\s+(\w+=\S+ )?brushloop ", output)
     assert f"brushloop {' '.join(words)}" in output
 
 
@@ -318,3 +319,12 @@ def test_masks_are_bootstrapped(tmp_path):
     assert "0 masks written, 3 left" in run("bootstrap", "images", "masks", "--sheet", "again.png")
     assert "hysteresis, local, otsu" in complaint("bootstrap", "images", "m", "--method", "canny")
     assert not Path("m").exists()
+
+
+def test_the_script_of_a_pull_shows_examples():
+    """`scripts/sync.py --help` is that of the command, with ways to call it."""
+    command = [sys.executable, str(ROOT / "scripts/sync.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "Usage: brushloop sync [OPTIONS]" in done.stdout
+    for way in ("brushloop sync --all", "--here", "python scripts/sync.py"):
+        assert way in done.stdout

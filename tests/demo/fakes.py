@@ -1,7 +1,7 @@
 """A hand-written Label Studio of one project."""
 
 from ml_backend.errors import StudioRefused
-from ml_backend.studio.models import ProjectInfo, TaskInfo
+from ml_backend.studio.models import Changes, ProjectInfo, TaskInfo
 
 LABELS = """
 <View>
@@ -42,11 +42,16 @@ class FakeStudio:
         """The one project."""
         return ProjectInfo(project_id, "t", LABELS, "2025-01-01", self.model_version, 0)
 
-    def changed_tasks(self, project_id, since=None):
-        """All tasks, latest change last, without predictions."""
-        assert (project_id, since) == (1, None)
-        rows = sorted(self.tasks.values(), key=lambda row: row["updated_at"])
-        return iter([TaskInfo.parse(row | {"predictions": []}) for row in rows])
+    def changes(self, project_id):
+        """The index of all tasks."""
+        assert project_id == 1
+        moments = {number: row["updated_at"] for number, row in self.tasks.items()}
+        return iter([Changes(len(moments), moments)])
+
+    def read_tasks(self, project_id, ids):
+        """Tasks by id, without predictions."""
+        assert project_id == 1
+        return iter([TaskInfo.parse(self.tasks[n] | {"predictions": []}) for n in sorted(ids)])
 
     def get_task(self, task_id):
         """One task with everything."""

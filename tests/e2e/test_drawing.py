@@ -142,7 +142,7 @@ def test_every_region_drawn_arrives_as_its_pixels(
     person: StudioPage, context: Context, project: ProjectInfo, tmp_path: Path
 ) -> None:
     """Brush and eraser, polygons, turned boxes and ovals: the mask is what was enclosed."""
-    (task_id,) = context.studio.task_ids(project.id)
+    (task_id,) = next(context.studio.changes(project.id)).moments
     person.open_task(project.id, task_id)
     wanted = draw_everything(Drawing(person, SIDE, SIDE))
     person.screenshot(tmp_path / "drawn.png")
@@ -170,7 +170,7 @@ def test_an_edit_and_a_deletion_in_the_browser_arrive(
             ("ellipse", "oval", disc, "level"),
         )
     ]
-    (task_id,) = context.studio.task_ids(project.id)
+    (task_id,) = next(context.studio.changes(project.id)).moments
     context.studio.create_annotation(task_id, regions)
     assert pulled(context, project)["level"].any()
 

@@ -1,47 +1,19 @@
 """The fake Label Studio behaves like the real one in whatever the loop relies on."""
 
 import itertools
+from datetime import datetime, timedelta
 
 import pytest
 from support.fake_studio import FakeStudio
 from support.label_studio import LabelStudio
+from support.person import PersonsStudio
+from support.studio_server import LEGACY, StudioServer
 from support.tasks import LABEL_CONFIG, png, region
 
 from ml_backend.errors import ImageUnreadable, StudioRefused
-from ml_backend.studio.client import Studio
+from ml_backend.studio import tasks as tasks_module
 
 _numbers = itertools.count(1)
-
-
-class RealStudio(Studio):
-    """The client, with what a person does in the browser."""
-
-    def skip(self, task_id):
-        """Press Skip."""
-        body = {"result": [], "was_cancelled": True}
-        return self._http.json("POST", f"/api/tasks/{task_id}/annotations/", body=body)["id"]
-
-    def edit_annotation(self, annotation_id, result):
-        """Press Update."""
-        self._http.json("PATCH", f"/api/annotations/{annotation_id}/", body={"result": result})
-
-    def set_ground_truth(self, annotation_id, value=True):
-        """Press the star."""
-        body = {"ground_truth": value}
-        self._http.json("PATCH", f"/api/annotations/{annotation_id}/", body=body)
-
-    def take_back_skip(self, annotation_id):
-        """Press Cancel skip."""
-        body = {"was_cancelled": False}
-        self._http.json("PATCH", f"/api/annotations/{annotation_id}/", body=body)
-
-    def delete_annotation(self, annotation_id):
-        """Delete."""
-        self._http.json("DELETE", f"/api/annotations/{annotation_id}/")
-
-    def delete_task(self, task_id):
-        """Delete."""
-        self._http.json("DELETE", f"/api/tasks/{task_id}/")
 
 
 class SkippingFake(FakeStudio):
@@ -69,13 +41,20 @@ class Conformance:
         new[0]["predictions"] = [prediction]
         return studio.import_tasks(project.id, new)
 
+    def index(self, studio, project, since=None, **ids):
+        """Task → stamp, of all pages."""
+        found = {}
+        for page in studio.changes(project.id, since, **ids):
+            found |= page.moments
+        return found
+
     def last(self, studio, project):
-        """The watermark now."""
-        return [task.updated_at for task in studio.changed_tasks(project.id)][-1]
+        """The newest stamp now."""
+        return max(self.index(studio, project).values())
 
     def changed(self, studio, project, since):
-        """Ids of what changed later."""
-        return [task.id for task in studio.changed_tasks(project.id, since)]
+        """Tasks that changed later, whole."""
+        return list(studio.read_tasks(project.id, self.index(studio, project, since)))
 
     def test_projects_are_found_and_counted(self, studio, project, tasks):
         """Title, config and number of tasks come back; an unknown project is refused."""
@@ -99,7 +78,7 @@ class Conformance:
 
     def test_tasks_keep_what_they_were_given(self, studio, project, tasks):
         """Ids in order, data and predictions whole, and a round finds its tasks."""
-        assert studio.task_ids(project.id) == set(tasks)
+        assert list(self.index(studio, project)) == tasks
         assert [studio.get_task(number).data["tile"] for number in tasks] == [0, 1, 2]
         (prediction,) = studio.get_task(tasks[0]).predictions
         assert (prediction["result"], prediction["model_version"]) == ([region()], "v1")
@@ -107,31 +86,84 @@ class Conformance:
         assert list(studio.tasks_of_round(project.id, 5)) == []
 
     def test_predictions_come_when_asked_for(self, studio, project, tasks):
-        """A pull without predictions has none, one with them has all their fields."""
-        plain = {task.id: task for task in studio.changed_tasks(project.id)}
-        full = {task.id: task for task in studio.changed_tasks(project.id, predictions=True)}
-        assert plain[tasks[0]].predictions == ()
-        (row,) = full[tasks[0]].predictions
+        """Reading without predictions brings none, with them all their fields."""
+        (plain,) = studio.read_tasks(project.id, tasks[:1])
+        (full,) = studio.read_tasks(project.id, tasks[:1], predictions=True)
+        assert plain.predictions == ()
+        (row,) = full.predictions
         assert {"id", "result", "score", "model_version", "created_at"} <= row.keys()
+
+    def test_what_is_gone_is_left_out(self, studio, project, tasks):
+        """Tasks are read by id; those that are deleted or of another project do not come."""
+        other = studio.create_project(f"conformance {next(_numbers)}", LABEL_CONFIG)
+        (foreign,) = studio.import_tasks(other.id, [{"data": {"image": "/none.png"}}])
+        studio.delete_task(tasks[1])
+        found = studio.read_tasks(project.id, [foreign, 10**8, *reversed(tasks)])
+        assert [task.id for task in found] == [tasks[0], tasks[2]]
+        assert list(studio.read_tasks(project.id, [])) == []
+
+    def test_the_index_has_every_id_once(self, studio, project, tasks, index_page):
+        """Over several pages, also full ones; each page says how many tasks are left."""
+        index_page(2)
+        more = studio.import_tasks(project.id, [{"data": {"image": "/none.png"}}] * 2)
+        for every in (tasks, [*tasks, more[0]], [*tasks, *more]):
+            pages = list(studio.changes(project.id, last=every[-1]))
+            assert [number for page in pages for number in page.moments] == every
+            left = [len(every) - 2 * number for number in range(len(pages))]
+            assert [page.total for page in pages] == left
+        assert list(self.index(studio, project, first=tasks[1], last=tasks[2])) == tasks[1:]
+        assert self.index(studio, project, first=10**8) == {}
+        assert list(self.index(studio, project, first=tasks[2])) == [tasks[2], *more]
+
+    def test_tasks_are_counted_by_their_ids(self, studio, project, tasks):
+        """Both ends of a range belong to it."""
+        assert studio.count_tasks(project.id) == 3
+        assert studio.count_tasks(project.id, tasks[1]) == 2
+        assert studio.count_tasks(project.id, 1, tasks[1]) == 2
+        assert studio.count_tasks(project.id, tasks[1], tasks[1]) == 1
+        assert studio.count_tasks(project.id, tasks[2] + 1) == 0
+
+    def test_a_task_that_changes_while_we_read_hides_no_other(
+        self, studio, project, tasks, index_page
+    ):
+        """Nor does one that is made; the index goes on after the last id."""
+        index_page(1)
+        pages = studio.changes(project.id)
+        read = [*next(pages).moments]
+        since = self.last(studio, project)
+        studio.create_annotation(tasks[0], [region()])
+        studio.create_annotation(tasks[2], [region()])
+        made = studio.import_tasks(project.id, [{"data": {"image": "/none.png"}}])
+        read += [number for page in pages for number in page.moments]
+        assert read == [*tasks, *made]
+        assert list(self.index(studio, project, since)) == [tasks[0], tasks[2], *made]
+
+    def test_the_clock_is_not_ahead(self, studio, project, tasks):
+        """The clock of an answer is before every stamp of what is done after it."""
+        studio.get_project(project.id)
+        clock = studio.clock
+        studio.create_annotation(tasks[0], [])
+        stamp = datetime.fromisoformat(self.last(studio, project))
+        assert clock <= stamp < clock + timedelta(seconds=60)
 
     def test_annotating_moves_the_clock(self, studio, project, tasks):
         """Creating, skipping, editing and deleting an annotation are changes of its task."""
         since = self.last(studio, project)
         made = studio.create_annotation(tasks[1], [region()], lead_time=2.5)
-        assert self.changed(studio, project, since) == [tasks[1]]
+        assert [task.id for task in self.changed(studio, project, since)] == [tasks[1]]
         since = self.last(studio, project)
         studio.skip(tasks[2])
-        (task,) = studio.changed_tasks(project.id, since)
+        (task,) = self.changed(studio, project, since)
         assert [row["was_cancelled"] for row in task.annotations] == [True]
         since = task.updated_at
         studio.edit_annotation(made, [region("other")])
-        (task,) = studio.changed_tasks(project.id, since)
+        (task,) = self.changed(studio, project, since)
         (row,) = task.annotations
         assert (row["id"], row["result"], row["lead_time"]) == (made, [region("other")], 2.5)
         assert row["created_at"] < row["updated_at"]
         since = task.updated_at
         studio.delete_annotation(made)
-        (task,) = studio.changed_tasks(project.id, since)
+        (task,) = self.changed(studio, project, since)
         assert task.annotations == ()
 
     def test_only_one_annotation_of_a_task_has_the_star(self, studio, project, tasks):
@@ -142,7 +174,7 @@ class Conformance:
         (before, _) = self.annotations(studio, tasks[1])
         since = self.last(studio, project)
         studio.set_ground_truth(second)
-        assert self.changed(studio, project, since) == [tasks[1]]
+        assert list(self.index(studio, project, since)) == [tasks[1]]
         (loser, winner) = self.annotations(studio, tasks[1])
         assert (before["ground_truth"], loser["ground_truth"], winner["ground_truth"]) == (
             True,
@@ -158,7 +190,7 @@ class Conformance:
         made = studio.skip(tasks[1])
         ((before,), since) = self.annotations(studio, tasks[1]), self.last(studio, project)
         studio.take_back_skip(made)
-        assert self.changed(studio, project, since) == [tasks[1]]
+        assert list(self.index(studio, project, since)) == [tasks[1]]
         (after,) = self.annotations(studio, tasks[1])
         assert (before["was_cancelled"], after["was_cancelled"]) == (True, False)
         assert before["updated_at"] < after["updated_at"]
@@ -166,6 +198,13 @@ class Conformance:
     def annotations(self, studio, task_id):
         """What a task has, by id."""
         return sorted(studio.get_task(task_id).annotations, key=lambda row: row["id"])
+
+    def test_new_data_are_a_change(self, studio, project, tasks):
+        """A task whose data were changed comes with them."""
+        since = self.last(studio, project)
+        studio.edit_task(tasks[1], {"image": "/other.png", "tile": 9})
+        (task,) = self.changed(studio, project, since)
+        assert task.data == {"image": "/other.png", "tile": 9}
 
     def test_many_predictions_move_no_clock(self, studio, project, tasks):
         """Predictions imported in bulk are stored, but no change."""
@@ -176,7 +215,7 @@ class Conformance:
         ]
         studio.post_predictions(project.id, rows)
         assert [p["model_version"] for p in studio.get_task(tasks[1]).predictions] == ["v2"]
-        assert self.changed(studio, project, since) == []
+        assert self.index(studio, project, since) == {}
 
     def test_few_predictions_move_the_clock(self, studio, project, tasks):
         """One prediction in a project of many tasks is posted singly, which is a change."""
@@ -185,15 +224,34 @@ class Conformance:
         since = self.last(studio, project)
         row = {"task": tasks[0], "result": [region()], "score": 0.5, "model_version": "v3"}
         studio.post_predictions(project.id, [row])
-        assert self.changed(studio, project, since) == [tasks[0]]
+        assert list(self.index(studio, project, since)) == [tasks[0]]
 
     def test_deleted_tasks_are_simply_gone(self, studio, project, tasks):
         """No change tells of them; count and ids do."""
         since = self.last(studio, project)
         studio.delete_task(tasks[0])
-        assert self.changed(studio, project, since) == []
-        assert studio.task_ids(project.id) == set(tasks[1:])
-        assert studio.get_project(project.id).task_count == 2
+        assert self.index(studio, project, since) == {}
+        assert list(self.index(studio, project)) == tasks[1:]
+        assert studio.get_project(project.id).task_count == studio.count_tasks(project.id) == 2
+
+
+class Tokens:
+    """What a server does with tokens; a subclass gives `address` and `token`."""
+
+    def test_a_token_that_holds(self, address, token):
+        """Either kind opens a project."""
+        with PersonsStudio(address, token) as studio:
+            made = studio.create_project(f"tokens {next(_numbers)}", LABEL_CONFIG)
+            assert studio.get_project(made.id).task_count == 0
+
+    def test_a_token_that_does_not(self, address, token):
+        """A token of the same kind that is none is refused with the way out."""
+        wrong = token[:-4] + "AAAA" if token.count(".") else "f" * 40
+        with (
+            PersonsStudio(address, wrong) as studio,
+            pytest.raises(StudioRefused, match=r"401.*Account & Settings"),
+        ):
+            studio.get_project(1)
 
 
 class TestFake(Conformance):
@@ -204,13 +262,64 @@ class TestFake(Conformance):
         """Give a fake of one's own."""
         return SkippingFake()
 
+    @pytest.fixture
+    def index_page(self, studio):
+        """Make the index's pages smaller."""
+        return lambda size: setattr(studio, "index_page", size)
+
+
+class Served(Conformance):
+    """The suite over HTTP."""
+
+    @pytest.fixture
+    def index_page(self, monkeypatch):
+        """Make the index's pages smaller."""
+        return lambda size: monkeypatch.setattr(tasks_module, "_INDEX_PAGE", size)
+
+
+class TestServed(Served, Tokens):
+    """The suite over the fake behind HTTP."""
+
+    @pytest.fixture
+    def server(self):
+        """Give a server of one's own."""
+        with StudioServer() as server:
+            yield server
+
+    @pytest.fixture
+    def address(self, server):
+        """Where it is."""
+        return server.url
+
+    @pytest.fixture(params=["personal", "legacy"])
+    def token(self, request, server):
+        """Either kind."""
+        return server.personal_token if request.param == "personal" else LEGACY
+
+    @pytest.fixture
+    def studio(self, server):
+        """Give a client."""
+        with PersonsStudio(server.url, server.personal_token) as client:
+            yield client
+
 
 @pytest.mark.studio
-class TestReal(Conformance):
+class TestReal(Served, Tokens):
     """The suite over a real Label Studio."""
+
+    @pytest.fixture
+    def address(self, label_studio: LabelStudio):
+        """Where it is."""
+        return label_studio.url
+
+    @pytest.fixture(params=["personal", "legacy"])
+    def token(self, request, label_studio: LabelStudio):
+        """Either kind."""
+        personal = request.param == "personal"
+        return label_studio.personal_token if personal else label_studio.token
 
     @pytest.fixture
     def studio(self, label_studio: LabelStudio):
         """Give a client of the real one."""
-        with RealStudio(label_studio.url, label_studio.personal_token) as client:
+        with PersonsStudio(label_studio.url, label_studio.personal_token) as client:
             yield client

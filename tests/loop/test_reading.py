@@ -199,8 +199,8 @@ def test_a_crash_while_all_is_read_again_leaves_nothing_half_read(house, then):
             raise StudioUnreachable("gone")
 
     house.recipe({"labels.unpainted": "unknown"})
-    broken_at = house.studio.calls.count("changed_tasks") + 3
-    house.studio.fail["changed_tasks"] = crash
+    broken_at = house.studio.calls.count("read_tasks") + 3
+    house.studio.fail["read_tasks"] = crash
     with pytest.raises(StudioUnreachable):
         house.step("sync")
     house.recipe({"labels.unpainted": then})

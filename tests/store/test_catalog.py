@@ -301,3 +301,73 @@ def test_bad_addresses_are_refused_without_secrets(bad: str) -> None:
     with pytest.raises(StoreError) as caught:
         Catalog(bad)
     assert "secret" not in str(caught.value)
+
+
+def test_what_a_pull_asks_of_many_tasks(catalog: Catalog) -> None:
+    """Ids, counts and moments come without the rows; deleted tasks and other projects do not."""
+    catalog.projects.save(8, title="Other", label_config="<View/>")
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    left, right = catalog.pool.tiles(7)
+    record = Round(1, "random", 0, None, {}, 2, None, None, "chosen", ())
+    assert not catalog.rounds.any(7)
+    round_id = catalog.rounds.add(7, record).id
+    assert catalog.rounds.any(7)
+    assert not catalog.rounds.any(7, state="pushed")
+    catalog.work.save_tasks(
+        7,
+        [
+            Task(5, left.id, "u", round_id, updated_at="2026-01-01T00:00:05Z"),
+            Task(2, right.id, "u", updated_at="2026-01-01T00:00:02Z"),
+            Task(3, None, "u", updated_at="2026-01-01T00:00:03Z", reason="missing"),
+            Task(4, left.id, "u", updated_at="2026-01-01T00:00:04Z"),
+        ],
+    )
+    catalog.work.save_tasks(8, [Task(9, None, "u")])
+    assert catalog.work.mark_deleted([4]) == 1
+    assert catalog.work.task_ids(7) == [2, 3, 5]
+    assert catalog.work.count(7) == 3
+    assert catalog.work.moments([2, 3, 4, 6, 9]) == {
+        2: "2026-01-01T00:00:02Z",
+        3: "2026-01-01T00:00:03Z",
+    }
+    assert catalog.work.moments([]) == {}
+    assert catalog.work.waiting(7) == 1
+    catalog.work.save_annotations(7, 5, [annotation(1, task=5, cancelled=True)])
+    assert catalog.work.waiting(7) == 0
+    assert [task.id for task in catalog.work.unread(7, 10)] == [3]
+    catalog.projects.set_cursor(7, None)
+    assert catalog.work.moments([2, 3, 5]) == {}
+    assert {task.id for task in catalog.work.unread(7, 10)} == {2, 3, 5}
+    assert len(catalog.work.unread(7, 2)) == 2
+
+
+def test_a_task_is_saved_with_its_annotations_or_not_at_all(catalog: Catalog) -> None:
+    """Its stamp never says more than its annotations do."""
+    task = Task(1, None, "u", updated_at="2026-01-01T00:00:01Z")
+    broken = replace(annotation(2), created_at=None)
+    with pytest.raises(StoreError):
+        catalog.work.save_annotations(7, 1, [annotation(1), broken], task)
+    assert catalog.work.task(1) is None
+    assert catalog.work.save_annotations(7, 1, [annotation(1)], task) == (1, 0)
+    assert catalog.work.task(1) == task
+
+
+def test_whether_anything_may_still_be_chosen(catalog: Catalog) -> None:
+    """As `unasked` says, without the tiles."""
+    assert not catalog.pool.any_unasked(7)
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    assert catalog.pool.any_unasked(7)
+    left, right = catalog.pool.unasked(7)
+    catalog.work.save_tasks(7, [Task(1, left.id, "u"), Task(2, right.id, "u")])
+    assert not catalog.pool.any_unasked(7)
+
+
+def test_what_trainings_learned(catalog: Catalog) -> None:
+    """Fingerprints of all that ended, masks of the last; candidates have learned nothing yet."""
+    assert catalog.models.learned(7) == (set(), set())
+    for number, fingerprint in enumerate("abc"):
+        model = catalog.models.add(7, parent=None, fingerprint=fingerprint)
+        if fingerprint != "c":
+            card = {"masks": [f"1:{number}", f"2:{number}"]}
+            catalog.models.settle(7, model.version, decision="rejected", numbers={}, card=card)
+    assert catalog.models.learned(7) == ({"a", "b"}, {"1:1", "2:1"})

@@ -1,5 +1,7 @@
 """Images into and out of the real Label Studio, and from servers that misbehave."""
 
+import base64
+import time
 from collections.abc import Callable
 
 import httpx
@@ -31,7 +33,7 @@ def test_uploads_keep_order_names_and_bytes(
         assert studio.download(url, limit=LIMIT) == data
     assert urls[0].endswith("-b.png")
     assert urls[1].endswith("-a_b.png")
-    assert studio.task_ids(project.id) == set()
+    assert studio.count_tasks(project.id) == 0
 
 
 @pytest.mark.studio
@@ -155,18 +157,95 @@ def test_the_token_goes_only_to_label_studio() -> None:
     ("url", "status", "error"),
     [
         ("/data/upload/1/a.png", 401, StudioRefused),
-        ("/data/upload/1/a.png", 403, StudioRefused),
+        ("/data/upload/1/a.png", 403, ImageUnreadable),
         ("/data/upload/1/a.png", 404, ImageUnreadable),
         ("/data/upload/1/a.png", 416, ImageUnreadable),
+        ("/data/upload/1/a.png", 429, StudioUnreachable),
+        ("/data/upload/1/a.png", 500, ImageUnreadable),
         ("/data/upload/1/a.png", 502, StudioUnreachable),
         ("http://elsewhere.test/a.png", 403, ImageUnreadable),
-        ("http://elsewhere.test/a.png", 503, StudioUnreachable),
+        ("http://elsewhere.test/a.png", 401, ImageUnreadable),
+        ("http://elsewhere.test/a.png", 503, ImageUnreadable),
     ],
 )
 def test_whose_fault_a_failed_download_is(url: str, status: int, error: type[Exception]) -> None:
     """The image's, Label Studio's, or that of the moment: it decides what happens next."""
     with pytest.raises(error, match=r"a\.png"):
         fake(lambda _: httpx.Response(status)).download(url, limit=LIMIT)
+
+
+@pytest.mark.parametrize("broken", [httpx.ConnectError, httpx.ReadTimeout])
+def test_a_bucket_that_does_not_answer_blames_the_image(broken: type[httpx.TransportError]) -> None:
+    """One dead server of images stops nothing else; Label Studio's own silence stops all."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host != "studio.test":
+            raise broken("silence")
+        if "resolve" in request.url.path:
+            return httpx.Response(303, headers={"location": "https://bucket.test/a.png?sig=1"})
+        raise broken("silence")
+
+    with pytest.raises(ImageUnreadable, match=r"s3://b/a\.png: bucket\.test does not answer"):
+        fake(answer).download("s3://b/a.png", limit=LIMIT, project_id=3)
+    with pytest.raises(ImageUnreadable, match=r"elsewhere\.test does not answer"):
+        fake(answer).download("http://elsewhere.test/a.png", limit=LIMIT)
+    with pytest.raises(StudioUnreachable):
+        fake(answer).download("/data/upload/1/a.png", limit=LIMIT)
+
+
+def test_a_silent_server_is_not_waited_for_a_thousand_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its other images fail at once, those elsewhere are fetched; later it is asked again."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url).split("?")[0])
+        if request.url.host == "dead.test":
+            raise httpx.ConnectTimeout("silence")
+        if "resolve" in request.url.path:
+            return httpx.Response(303, headers={"location": "https://dead.test/x.png"})
+        return httpx.Response(200, content=b"image")
+
+    client = fake(answer)
+    coded = base64.urlsafe_b64encode(b"s3://bucket/a.png").decode()
+    for url in ("http://dead.test/a.png", f"/tasks/1/resolve/?fileuri={coded}"):
+        for _ in range(3):
+            with pytest.raises(ImageUnreadable):
+                client.download(url, limit=LIMIT, project_id=1)
+    with pytest.raises(ImageUnreadable, match="did not answer a moment ago"):
+        client.download("s3://bucket/b.png", limit=LIMIT, project_id=1)
+    assert [url for url in asked if "dead.test" in url] == [
+        "http://dead.test/a.png",
+        "https://dead.test/x.png",
+    ]
+    assert client.download("http://alive.test/a.png", limit=LIMIT) == b"image"
+    assert client.download("/data/upload/1/a.png", limit=LIMIT) == b"image"
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    with pytest.raises(ImageUnreadable, match="does not answer"):
+        client.download("http://dead.test/a.png", limit=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("/data/upload/3/1a2b3c4d-a.png", "1a2b3c4d-a.png"),
+        ("/data/local-files/?d=pool/a%20b.png", "a b.png"),
+        ("/data/local-files/?d=pool%2Fa+b.png", "a+b.png"),
+        ("s3://bucket/folder/a b.png", "a b.png"),
+        ("/tasks/7/resolve/?fileuri=czM6Ly9zY2Fucy9mb2xkZXIvYSBiLnBuZw==", "a b.png"),
+        ("/ls/tasks/7/resolve/?fileuri=czM6Ly9zY2Fucy9mb2xkZXIvYSBiLnBuZw%3D%3D", "a b.png"),
+        ("https://host.test/a.png?X-Amz-Signature=1&url=x", "a.png"),
+        ("https://host.test/folder/", "image"),
+        ("https://host.test/%2e%2e", "image"),
+        ("https://host.test/a%00.png", "image"),
+        ("", "image"),
+    ],
+)
+def test_what_a_file_is_called(url: str, name: str) -> None:
+    """The last part of its own path, also where Label Studio has coded it into another."""
+    assert files_module.file_name(url) == name
 
 
 @pytest.mark.parametrize("url", ["a.png", "//evil.test/a.png", "file:///etc/passwd", ""])

@@ -1,5 +1,7 @@
 """Projects, tasks, annotations and predictions in the real Label Studio."""
 
+from typing import Any
+
 import pytest
 from support.label_studio import LabelStudio
 from support.tasks import LABEL_CONFIG, region
@@ -16,6 +18,16 @@ def add_tasks(studio: Studio, project: ProjectInfo, count: int) -> list[int]:
     """Bare tasks with a number in their data."""
     new = [{"data": {"image": "/none.png", "tile": number}} for number in range(count)]
     return studio.import_tasks(project.id, new)
+
+
+def ids_of(studio: Studio, project: ProjectInfo, since: str | None = None) -> list[int]:
+    """The ids of the index."""
+    return [number for page in studio.changes(project.id, since) for number in page.moments]
+
+
+def newest(studio: Studio, project: ProjectInfo) -> str:
+    """The latest stamp."""
+    return max(stamp for page in studio.changes(project.id) for stamp in page.moments.values())
 
 
 def test_both_kinds_of_token_are_the_same_user(label_studio: LabelStudio) -> None:
@@ -75,7 +87,7 @@ def test_tasks_keep_order_data_and_predictions(
         for number in range(5)
     ]
     ids = studio.import_tasks(project.id, new)
-    assert studio.task_ids(project.id) == set(ids)
+    assert ids_of(studio, project) == ids
     for number, task_id in enumerate(ids):
         task = studio.get_task(task_id)
         assert task.data == {"image": "/none.png", "tile": number}
@@ -89,18 +101,7 @@ def test_a_task_without_the_image_is_refused(studio: Studio, project: ProjectInf
     """Label Studio checks the data against the labeling config, and nothing is stored."""
     with pytest.raises(StudioRefused, match="image"):
         studio.import_tasks(project.id, [{"data": {"other": 1}}])
-    assert studio.task_ids(project.id) == set()
-
-
-def test_ids_of_several_pages(
-    studio: Studio, project: ProjectInfo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No id is lost or doubled where a page ends, also when the last page is full."""
-    monkeypatch.setattr(tasks_module, "_ID_PAGE", 2)
-    ids = add_tasks(studio, project, 4)
-    assert studio.task_ids(project.id) == set(ids)
-    (more,) = add_tasks(studio, project, 1)
-    assert studio.task_ids(project.id) == {*ids, more}
+    assert ids_of(studio, project) == []
 
 
 def test_tasks_of_a_round(
@@ -121,20 +122,20 @@ def test_tasks_of_a_round(
         ]
 
 
-def test_changes_come_in_order_with_whole_annotations(studio: Studio, project: ProjectInfo) -> None:
-    """What was annotated comes last, with its result, parent and time; nothing comes twice."""
+def test_tasks_are_read_with_whole_annotations(studio: Studio, project: ProjectInfo) -> None:
+    """Result, parent, time and author come with an annotation; predictions when asked for."""
     ids = add_tasks(studio, project, 3)
     studio.post_predictions(
         project.id, [{"task": ids[0], "result": [region()], "score": 0.5, "model_version": "v1"}]
     )
     parent = studio.get_task(ids[0]).predictions[0]["id"]
+    since = newest(studio, project)
     made = studio.create_annotation(
         ids[0], [region("other")], parent_prediction=parent, lead_time=3.5
     )
-    changes = list(studio.changed_tasks(project.id))
-    assert [task.id for task in changes][-1] == ids[0]
-    assert sorted(task.id for task in changes) == ids
-    (annotation,) = changes[-1].annotations
+    assert ids_of(studio, project, since) == [ids[0]]
+    (task,) = studio.read_tasks(project.id, ids[:1])
+    (annotation,) = task.annotations
     assert annotation["id"] == made
     assert annotation["result"] == [region("other")]
     assert annotation["parent_prediction"] == parent
@@ -142,76 +143,68 @@ def test_changes_come_in_order_with_whole_annotations(studio: Studio, project: P
     assert annotation["was_cancelled"] is False
     assert annotation["ground_truth"] is False
     assert annotation["completed_by"] == studio.whoami().id
-    assert annotation["created_at"] <= annotation["updated_at"] <= changes[-1].updated_at
-    assert changes[-1].predictions == ()
-    full = list(studio.changed_tasks(project.id, changes[-2].updated_at, predictions=True))
-    (prediction,) = full[-1].predictions
+    assert since < annotation["created_at"] <= annotation["updated_at"] <= task.updated_at
+    assert task.predictions == ()
+    (full,) = studio.read_tasks(project.id, ids[:1], predictions=True)
+    (prediction,) = full.predictions
     assert (prediction["id"], prediction["model_version"]) == (parent, "v1")
     assert (prediction["result"], prediction["score"]) == ([region()], 0.5)
-    assert list(studio.changed_tasks(project.id, changes[-1].updated_at)) == []
+    assert ids_of(studio, project, task.updated_at) == []
 
 
-@pytest.mark.parametrize("page", [1, 2, 3, 6, 7])
-def test_page_boundaries_are_exact(studio: Studio, project: ProjectInfo, page: int) -> None:
-    """Any page size gives the same changes, from any watermark."""
-    add_tasks(studio, project, 6)
-    whole = list(studio.changed_tasks(project.id))
-    assert len(whole) == 6
-    assert [task.updated_at for task in whole] == sorted(task.updated_at for task in whole)
-    assert list(studio.changed_tasks(project.id, page=page)) == whole
-    middle = whole[2].updated_at
-    later = [task for task in whole if task.updated_at > middle]
-    assert list(studio.changed_tasks(project.id, middle, page=page)) == later
-
-
-def test_a_task_that_changes_while_we_read_hides_no_other(
-    studio: Studio, project: ProjectInfo
+def test_reading_keeps_to_its_size(
+    studio: Studio, project: ProjectInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change moves its task to the end; the task that takes its place is still read."""
-    ids = add_tasks(studio, project, 5)
-    changes = studio.changed_tasks(project.id, page=2)
-    read = [next(changes).id, next(changes).id]
-    studio.create_annotation(read[0], [region()])
-    read += [task.id for task in changes]
-    assert set(read) == set(ids)
-    assert read[-1] == read[0]
+    """Requests grow while answers are small, and shrink to one task where they are large."""
+    ids = add_tasks(studio, project, 60)
+    asked: list[int] = []
+    page = tasks_module._page
+
+    def counted(*args: Any, **options: Any) -> Any:
+        asked.append(options["size"])
+        return page(*args, **options)
+
+    monkeypatch.setattr(tasks_module, "_page", counted)
+    assert [task.id for task in studio.read_tasks(project.id, ids)] == ids
+    assert asked == [10, 40, 10]
+    asked.clear()
+    monkeypatch.setattr(tasks_module, "_READ_BYTES", 1)
+    assert [task.id for task in studio.read_tasks(project.id, ids[:13])] == ids[:13]
+    assert asked == [10, 1, 1, 1]
+    asked.clear()
+    monkeypatch.setattr(tasks_module, "_READ_BYTES", 2**20)
+    monkeypatch.setattr(tasks_module, "_READ_MOST", 25)
+    assert [task.id for task in studio.read_tasks(project.id, ids)] == ids
+    assert asked == [10, 25, 25]
 
 
-def test_many_changes_of_one_instant(
-    project: ProjectInfo, studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A page full of equal moments is got past (a server that says so, by hand)."""
-    rows = [{"id": number, "data": {}, "updated_at": "2026-01-01T00:00:00Z"} for number in range(7)]
-
-    def page(*_: object, size: int, only: tuple[str, str, str, str] | None, **__: object) -> object:
-        if only is not None:
-            assert only[3] == "2026-01-01T00:00:00.000000Z"
-        return [] if only is not None and only[1] == "greater" else rows[:size]
-
-    monkeypatch.setattr(tasks_module, "_page", page)
-    found = [task.id for task in studio.changed_tasks(project.id, page=2)]
-    assert found == list(range(7))
-    assert list(studio.changed_tasks(project.id, rows[0]["updated_at"], page=2)) == []
+def test_the_watermark_is_exact(studio: Studio, project: ProjectInfo) -> None:
+    """From any stamp on exactly the later ones come."""
+    add_tasks(studio, project, 4)
+    stamps = {k: v for page in studio.changes(project.id) for k, v in page.moments.items()}
+    for since in stamps.values():
+        later = [number for number, stamp in stamps.items() if stamp > since]
+        assert ids_of(studio, project, since) == later
 
 
 def test_a_skipped_task_is_a_change(studio: Studio, project: ProjectInfo) -> None:
     """Cancelled annotations come too, marked as such."""
     ids = add_tasks(studio, project, 1)
-    since = list(studio.changed_tasks(project.id))[-1].updated_at
+    since = newest(studio, project)
     studio._http.json(
         "POST", f"/api/tasks/{ids[0]}/annotations/", body={"result": [], "was_cancelled": True}
     )
-    (task,) = studio.changed_tasks(project.id, since)
+    (task,) = studio.read_tasks(project.id, ids_of(studio, project, since))
     assert [annotation["was_cancelled"] for annotation in task.annotations] == [True]
 
 
 def test_a_broken_watermark_is_refused(studio: Studio, project: ProjectInfo) -> None:
     """Label Studio answers 500 to other spellings of time; ours are understood or refused."""
-    add_tasks(studio, project, 1)
-    assert len(list(studio.changed_tasks(project.id, "2020-01-01"))) == 1
-    assert len(list(studio.changed_tasks(project.id, "2020-01-01T00:00:00+02:00"))) == 1
+    ids = add_tasks(studio, project, 1)
+    assert ids_of(studio, project, "2020-01-01") == ids
+    assert ids_of(studio, project, "2020-01-01T00:00:00+02:00") == ids
     with pytest.raises(StudioRefused, match="yesterday"):
-        list(studio.changed_tasks(project.id, "yesterday"))
+        ids_of(studio, project, "yesterday")
 
 
 @pytest.mark.parametrize("way", ["single", "bulk"])
@@ -221,7 +214,7 @@ def test_predictions_are_added(
     """Both ways store the same; only single posts count as changes of the tasks."""
     monkeypatch.setattr(tasks_module, "_BREAK_EVEN", 1 if way == "single" else 0)
     ids = add_tasks(studio, project, 3)
-    since = list(studio.changed_tasks(project.id))[-1].updated_at
+    since = newest(studio, project)
     new = [
         {"task": task_id, "result": [region()], "score": 0.125, "model_version": "v2"}
         for task_id in ids
@@ -232,7 +225,7 @@ def test_predictions_are_added(
         (stored,) = studio.get_task(task_id).predictions
         assert stored["result"] == [region()]
         assert (stored["score"], stored["model_version"]) == (0.125, "v2")
-    assert len(list(studio.changed_tasks(project.id, since))) == (3 if way == "single" else 0)
+    assert ids_of(studio, project, since) == (ids if way == "single" else [])
 
 
 @pytest.mark.parametrize("break_even", [0, 10])

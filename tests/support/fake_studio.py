@@ -1,8 +1,8 @@
-"""A Label Studio in memory: what the loop asks of `Studio`, with the real one's clock.
+"""A Label Studio in memory: what the loop asks of `Studio`, with the real one's stamps.
 
-`updated_at` moves as in the real server: when an annotation is made, edited or deleted and
-when a prediction is posted singly; not when predictions are imported in bulk or with tasks.
-`tests/loop/test_fake_studio.py` runs the same checks over both.
+`updated_at` moves as in the real server: when an annotation is made, edited or deleted, when a
+task's data are changed and when a prediction is posted singly; not when predictions are imported
+in bulk or with tasks. `tests/loop/test_fake_studio.py` runs the same checks over both.
 """
 
 import copy
@@ -10,7 +10,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 from ml_backend.errors import ImageUnreadable, StudioRefused
-from ml_backend.studio.models import ProjectInfo, TaskInfo, User
+from ml_backend.studio.models import Changes, ProjectInfo, TaskInfo, User
 
 _BREAK_EVEN = 20 / 1000  # of the tasks: more predictions than this go in bulk
 
@@ -19,10 +19,12 @@ class FakeStudio:
     """Projects, files, tasks, annotations and predictions.
 
     `fail` maps a method's name to a function of its number of calls (from 1) that may raise;
-    `fail_after` does so when the work has been done, as an answer that got lost.
+    `fail_after` does so when the work has been done, as an answer that got lost. `tick` gives
+    the moment of the next thing that happens; they are a second apart.
     """
 
     url = "http://label-studio.test"
+    index_page = 250
     token_kind = "personal"
 
     def __init__(self):
@@ -35,8 +37,18 @@ class FakeStudio:
         self.fail = {}
         self.fail_after = {}
         self.imports = []
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self._ids = itertools.count(1)
-        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.tick = lambda: self.now + timedelta(seconds=1)
+
+    @property
+    def clock(self):
+        """What the last answer's date said, without fractions."""
+        return self.now.replace(microsecond=0)
+
+    def sleep(self, seconds):
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
 
     def whoami(self):
         """The only user."""
@@ -112,29 +124,49 @@ class FakeStudio:
         self._end("import_tasks")
         return ids
 
-    def changed_tasks(self, project_id, since=None, page=100, *, predictions=False):  # noqa: ARG002
-        """Tasks changed later than `since`, earliest change first."""
-        mark = None if since is None else datetime.fromisoformat(since)
-        rows = [
-            row
-            for row in self.tasks.values()
-            if row["project"] == project_id
-            and (mark is None or datetime.fromisoformat(row["updated_at"]) > mark)
-        ]
-        for row in sorted(rows, key=lambda row: row["updated_at"]):
-            self._begin("changed_tasks")
-            yield TaskInfo.parse(copy.deepcopy(row) | ({} if predictions else {"predictions": []}))
+    def changes(self, project_id, since=None, *, first=1, last=None):
+        """Index what changed later than `since`, by id."""
+        mark = "" if since is None else since
+        known = first - 1
+        while True:
+            self._begin("changes")
+            rows = [
+                row
+                for row in self.rows(project_id)
+                if row["updated_at"] > mark and known < row["id"] <= (last or row["id"])
+            ]
+            moments = {row["id"]: row["updated_at"] for row in rows[: self.index_page]}
+            yield Changes(len(rows), moments)
+            if len(rows) <= self.index_page:
+                return
+            known = max(moments)
+
+    def count_tasks(self, project_id, first=1, last=None):
+        """How many tasks have these ids."""
+        self._begin("count_tasks")
+        ids = [row["id"] for row in self.rows(project_id)]
+        return sum(first <= number <= (last or number) for number in ids)
+
+    def read_tasks(self, project_id, ids, *, predictions=False):
+        """Tasks whole, one request each."""
+        for number in sorted(ids):
+            self._begin("read_tasks")
+            row = self.tasks.get(number)
+            if row is not None and row["project"] == project_id:
+                yield TaskInfo.parse(
+                    copy.deepcopy(row) | ({} if predictions else {"predictions": []})
+                )
+
+    def rows(self, project_id):
+        """Tasks of a project as they are stored, by id."""
+        mine = [row for row in self.tasks.values() if row["project"] == project_id]
+        return sorted(mine, key=lambda row: row["id"])
 
     def tasks_of_round(self, project_id, number):
         """Tasks whose data name the round."""
         for row in self.tasks.values():
             if row["project"] == project_id and row["data"].get("round") == number:
                 yield TaskInfo(row["id"], copy.deepcopy(row["data"]), row["updated_at"])
-
-    def task_ids(self, project_id):
-        """Every task there is."""
-        self._begin("task_ids")
-        return {row["id"] for row in self.tasks.values() if row["project"] == project_id}
 
     def get_task(self, task_id):
         """One task with everything."""
@@ -145,15 +177,19 @@ class FakeStudio:
     def post_predictions(self, project_id, predictions):
         """Add predictions; few of them move their tasks' clocks."""
         self._begin("post_predictions")
-        single = len(predictions) <= self.get_project(project_id).task_count * _BREAK_EVEN
+        few = len(predictions) <= self.get_project(project_id).task_count * _BREAK_EVEN
+        self.add_predictions(predictions, moves=few)
+        self._end("post_predictions")
+
+    def add_predictions(self, predictions, *, moves):
+        """Add predictions, which moves their tasks' clocks or not."""
         for prediction in predictions:
             if prediction["task"] not in self.tasks:
                 raise StudioRefused(f"task {prediction['task']} does not exist")
             moment = self._tick()
             self._predict(prediction["task"], prediction, moment)
-            if single:
+            if moves:
                 self.tasks[prediction["task"]]["updated_at"] = moment
-        self._end("post_predictions")
 
     def create_annotation(
         self,
@@ -208,6 +244,10 @@ class FakeStudio:
         row |= {"was_cancelled": False, "updated_at": moment}
         task["updated_at"] = moment
 
+    def edit_task(self, task_id, data):
+        """Change a task's data."""
+        self.tasks[task_id] |= {"data": dict(data), "updated_at": self._tick()}
+
     def delete_annotation(self, annotation_id):
         """Delete in the data manager."""
         task, row = self._annotation(annotation_id)
@@ -216,6 +256,8 @@ class FakeStudio:
 
     def delete_task(self, task_id):
         """Delete in the data manager: the task is simply gone."""
+        if task_id not in self.tasks:
+            raise StudioRefused(f"DELETE /api/tasks/{task_id}: 404")
         del self.tasks[task_id]
 
     def connect_backend(self, project_id, url, title, user, password):
@@ -245,8 +287,8 @@ class FakeStudio:
         """Nothing is open."""
 
     def _tick(self):
-        self._now += timedelta(seconds=1)
-        return self._now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self.now = self.tick()
+        return self.now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def _predict(self, task_id, given, moment):
         self.tasks[task_id]["predictions"].append(

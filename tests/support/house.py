@@ -134,8 +134,10 @@ def open_house(folder, labels=("cell",)):
     """A house whose files live in `folder`; close `house.catalog` afterwards."""
     settings = Settings(home=folder / "home", threads=1, device="cpu")
     blobs = Blobs(settings.blob_url)
-    context = Context(settings, Catalog(settings.catalog_url), blobs, ImageSource(blobs))
     studio = FakeStudio()
+    context = Context(
+        settings, Catalog(settings.catalog_url), blobs, ImageSource(blobs), studio.sleep
+    )
     context.__dict__["studio"] = studio  # where the cached property keeps the real one
     config = make_label_config(list(labels))
     assert parse_label_config(config).names == tuple(labels)
