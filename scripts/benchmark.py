@@ -4,6 +4,7 @@
     python scripts/benchmark.py rle --json     the same as a list of rows
     python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
+    python scripts/benchmark.py select         scoring and choosing a batch
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -86,6 +87,13 @@ def benchmark_export(*, quick: bool = False) -> Iterator[Row]:
 def benchmark_sync(*, quick: bool = False) -> Iterator[Row]:
     """Measure pulls from Label Studio: memory of a first one, cost of ten changes."""
     from benchmark_sync import rows
+
+    yield from rows(quick=quick)
+
+
+def benchmark_select(*, quick: bool = False) -> Iterator[Row]:
+    """Measure scoring and choosing against bare forward passes and naive definitions."""
+    from benchmark_select import rows
 
     yield from rows(quick=quick)
 
@@ -193,6 +201,7 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
     "rle": benchmark_rle,
     "export": benchmark_export,
     "sync": benchmark_sync,
+    "select": benchmark_select,
 }
 
 
@@ -203,8 +212,8 @@ def main() -> None:
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__)
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
-    for name in ("export", "sync"):
-        commands.choices[name].add_argument("--quick", action="store_true", help="few tasks")
+    for name in ("export", "sync", "select"):
+        commands.choices[name].add_argument("--quick", action="store_true", help="less of it")
     options = vars(parser.parse_args())
     as_json, benchmark = options.pop("json"), options.pop("benchmark")
     rows = list(BENCHMARKS[benchmark](**options))

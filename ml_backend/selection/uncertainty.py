@@ -61,8 +61,8 @@ class Passes:
 
     @cached_property
     def foreground_HW(self) -> NDArray[np.bool_]:  # noqa: N802
-        """Where any class is predicted."""
-        return np.asarray(self.mean_CHW.argmax(axis=0) > 0)
+        """Where any class is predicted: is likelier than the background."""
+        return np.asarray(self.mean_CHW[1:].max(axis=0) > self.mean_CHW[0])
 
     @cached_property
     def surroundings_HW(self) -> NDArray[np.bool_]:  # noqa: N802
