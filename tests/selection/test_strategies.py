@@ -345,6 +345,19 @@ def test_core_set_passes_over_what_it_has_seen():
     assert set(labels[_select("core_set", limited, 2, per_image=1)].tolist()) == {3, 4}
 
 
+def test_a_limited_core_set_is_far_from_what_it_has_chosen():
+    """What stands in for the surplus of an image is far from the part of the batch that stays."""
+    places = np.array([[10.0], [-9.0], [8.0], [-5.0]])
+    pool = Pool(
+        np.zeros(4),
+        embeddings_ND=places,
+        labelled_MD=np.zeros((1, 1)),
+        sources_N=np.array([1, 1, 2, 3]),
+    )
+    assert _select("core_set", pool, 2).tolist() == [0, 1]
+    assert _select("core_set", pool, 2, per_image=1).tolist() == [0, 3]
+
+
 @pytest.mark.parametrize("candidates", [None, 25, 3])
 def test_suggestive_is_the_greedy_maximum(candidates):
     """Of the K most uncertain, step by step the one that raises the pool's similarity most."""
