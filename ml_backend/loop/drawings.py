@@ -42,7 +42,7 @@ class Drawing:
 
     `given`: the key of the mask that it came with; `people`: annotations of its tiles, to be laid
     over it; `version`: of the model that draws what is left, None where nothing is. `tasks`:
-    those whose annotations count, else those that show it.
+    those whose annotations count, else those that show it, ascending.
     """
 
     image: Image
@@ -60,12 +60,10 @@ class Drawing:
 
     @property
     def annotators(self) -> tuple[str, ...]:
-        """Ids of the people in Label Studio, `consensus` where several were merged."""
-        names = [
-            "consensus" if one.annotation_id is None else str(one.author or "")
-            for one in self.people
-        ]
-        return tuple(dict.fromkeys(filter(None, names)))
+        """Ids of the people in Label Studio, ascending; `consensus` where several were merged."""
+        merged = any(one.annotation_id is None for one in self.people)
+        authors = {one.author for one in self.people if one.author is not None}
+        return (*map(str, sorted(authors)), *(["consensus"] if merged else []))
 
     @cached_property
     def state(self) -> str:
@@ -145,7 +143,7 @@ def _of_page(
         if not (theirs or given or rest):
             continue
         counting = [one.task_id for one in theirs if one.task_id is not None]
-        tasks = tuple(dict.fromkeys(counting or showing.get(image.id, [])))
+        tasks = tuple(sorted(set(counting or showing.get(image.id, []))))
         yield Drawing(image, given, theirs, rest, tasks)
 
 
