@@ -104,6 +104,11 @@ class Training(_Section):
         2.0, ge=0, description="How little sure pixels count in focal; 0 is cross-entropy."
     )
     augmentation: str = Field("basic", description="Name of the augmentation recipe.")
+    source_augmentation: str | None = Field(
+        "specialized",
+        description="The same while there are only source images to learn from, and a pool whose "
+        "looks can be borrowed; null is `augmentation`.",
+    )
     foreground_share: float = Field(
         0.5,
         ge=0,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import load_mask
-from ml_backend.store.rows import Labelled, Project
+from ml_backend.store.rows import Image, Labelled, Project
 
 if TYPE_CHECKING:
     from ml_backend.learning.data import Sample
@@ -119,6 +119,24 @@ def samples_of(
     return [Sample(item.tile.title, loader(item), weights[item.tile.image.role]) for item in items]
 
 
+def source_keys(context: Context, project: Project, dataset: Dataset) -> dict[str, object]:
+    """Give the recipe's keys that differ while nothing but source images is learned from."""
+    wanted = project.recipe.training.source_augmentation
+    roles = {item.tile.image.role for item in dataset.train}
+    if wanted is None or roles != {"source"} or not _looks(context, project):
+        return {}
+    return {"training.augmentation": wanted}
+
+
+def _looks(context: Context, project: Project) -> list[Image]:
+    """Find the images by whose looks a training may be helped: the pool's, never validation's."""
+    return [
+        image
+        for image in context.catalog.pool.images(project.id)
+        if (image.role, image.split, image.status) == ("pool", "train", "ready")
+    ]
+
+
 def references_of(context: Context, project: Project) -> "list[Reference]":
     """Give the images whose looks the augmentation may borrow, if it does.
 
@@ -130,7 +148,5 @@ def references_of(context: Context, project: Project) -> "list[Reference]":
     if project.recipe.training.augmentation not in NEEDS_POOL:
         return []
     return [
-        Reference(image.name, partial(context.whole, image))
-        for image in context.catalog.pool.images(project.id)
-        if (image.role, image.split, image.status) == ("pool", "train", "ready")
+        Reference(image.name, partial(context.whole, image)) for image in _looks(context, project)
     ]

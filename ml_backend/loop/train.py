@@ -15,6 +15,7 @@ from ml_backend.loop.dataset import (
     newest_round,
     references_of,
     samples_of,
+    source_keys,
     training_due,
 )
 from ml_backend.loop.models import load_predictor
@@ -56,7 +57,8 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
     )
     progress(0, 1, f"{candidate.version}: learning from {len(dataset.train)} tiles")
     number = newest_round(context, project_id, dataset)
-    project = replace(project, recipe=project.recipe.at_round(number))
+    recipe = project.recipe.at_round(number).changed(source_keys(context, project, dataset))
+    project = replace(project, recipe=recipe)
     card = _published(context, project_id, candidate)
     if card is None:
         try:

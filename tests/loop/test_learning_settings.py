@@ -59,6 +59,31 @@ def test_a_specialized_training_runs(house):
     assert "promoted" in house.step("train").summary
 
 
+@pytest.mark.parametrize(
+    ("wanted", "applied"), [("specialized", "specialized"), ("domain", "domain"), (None, "affine")]
+)
+def test_sources_alone_are_learned_in_the_looks_of_the_pool(house, wanted, applied):
+    """Until people have annotated; then the recipe's own augmentation is back."""
+    masks = house.folder / "masks"
+    masks.mkdir()
+    for number in range(8):
+        mask = save_picture(house.images / f"{number}.png", number)
+        Picture.fromarray(mask * 255).save(masks / f"{number}.png")
+    house.fill(12, masks=masks)
+    house.recipe({"training.augmentation": "affine"})
+    recipe = house.project.recipe.model_dump(mode="json")
+    recipe["training"]["source_augmentation"] = wanted
+    house.catalog.projects.save(house.project_id, recipe=parse_recipe(recipe))
+    house.step("train")
+    house.labelled_round()
+    house.step("train")
+    used = [
+        m.card["recipe"]["training"]["augmentation"]
+        for m in house.catalog.models.all(house.project_id)
+    ]
+    assert used == [applied, "affine"]
+
+
 def test_weights_go_by_the_projects_labels(two_labels):
     """Labels' names reach the loss; a name that is no label is refused with those there are."""
     house = two_labels
