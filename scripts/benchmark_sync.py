@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
     """Measure 10,000 tasks, then 5,000 against 100, or a few if `quick`."""
     many, large, small = (30, 40, 25) if quick else (10_000, 5_000, 100)
     repeats = 1 if quick else 7
-    with tempfile.TemporaryDirectory(prefix="brushloop-benchmark-") as place, studio() as served:
-        root = Path(place)
-        first = pull(root / "many", served, many)
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brushloop-benchmark-")))
+        with studio() as served:
+            first = pull(root / "many", served, many)
+            fewer = pull(root / "fewer", served, many // 10)
         yield row(
             f"peak memory, first sync of {many} tasks",
             first["peak"] / MIB,
@@ -42,7 +44,6 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
             1,
             holds=first["peak"] <= LIMIT and first["fresh"] == many,
         )
-        fewer = pull(root / "fewer", served, many // 10)
         ratio = first["peak"] / fewer["peak"]
         yield row(
             f"the same, against {many // 10} tasks",
@@ -53,7 +54,10 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
             1.25,
             holds=ratio <= 1.25,
         )
-        sides = [Side(root / str(count), served, count) for count in (large, small)]
+        sides = [
+            Side(root / str(count), stack.enter_context(studio()), count)
+            for count in (large, small)
+        ]
         yield from compare(
             sides, f"sync of 10 changes in {large} tasks, against {small}", 20, repeats
         )

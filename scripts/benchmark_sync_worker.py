@@ -97,12 +97,12 @@ class Pictures(dict[str, bytes]):
 def window(number: int) -> np.ndarray:
     """Draw smooth noise, (SIDE, SIDE) uint8; every number another part of it."""
     rng = np.random.default_rng(number)
-    noise = cv2.GaussianBlur(rng.random((SIDE, SIDE)), (0, 0), 3)
+    noise = cv2.GaussianBlur(rng.random((SIDE, SIDE)), (0, 0), 5)
     return np.asarray(cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
 
 
 def regions(number: int, labels: Any) -> bytes:
-    """Give the JSON of brush regions, about 12 kB."""
+    """Give the JSON of brush regions, about 27 kB."""
     from ml_backend.masks.regions import encode_results
 
     mask = (window(number) > 140).astype(np.uint8)

@@ -105,7 +105,7 @@ class StudioServer:
         """Answer `GET /api/tasks`."""
         query = json.loads(params.get("query", "{}"))
         project = int(params["project"])
-        rows = [row for row in self.fake.rows(project) if _meets(row, query)]
+        rows = _chosen(self.fake.rows(project), query)
         if query["ordering"] != ["tasks:id"]:
             raise Answer(500, {"detail": f"no order by {query['ordering']}"})
         ids = [row["id"] for row in rows[: int(params["page_size"])]]
@@ -117,16 +117,21 @@ class StudioServer:
         return {"total": len(rows), "tasks": listed}
 
 
-def _meets(row, query):
+def _chosen(rows, query):
+    """Those that are selected and meet all conditions."""
     selected = query.get("selectedItems")
-    if selected is not None and row["id"] not in selected["included"]:
-        return False
+    if selected is not None:
+        wanted = set(selected["included"])
+        rows = [row for row in rows if row["id"] in wanted]
     for item in query.get("filters", {}).get("items", ()):
-        column = item["filter"].removeprefix("filter:tasks:")
-        value = row["data"].get(column[5:]) if column.startswith("data.") else row[column]
-        if value is None or not _COMPARE[item["operator"]](value, item["value"]):
-            return False
-    return True
+        column, value = item["filter"].removeprefix("filter:tasks:"), item["value"]
+        meets = _COMPARE[item["operator"]]
+        if column.startswith("data."):
+            key = column.removeprefix("data.")
+            rows = [row for row in rows if key in row["data"] and meets(row["data"][key], value)]
+        else:
+            rows = [row for row in rows if meets(row[column], value)]
+    return rows
 
 
 def _task(row, keys, fields):
