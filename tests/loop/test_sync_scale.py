@@ -95,14 +95,14 @@ def learned_from_all(house):
     )
 
 
-def pulled(house, change):
+def pulled(house, change, follow=()):
     """What pulling four changes cost, and how many tasks were read for it."""
     ids = [row["id"] for row in house.studio.rows(house.project_id)]
     for task_id in ids[:: len(ids) // CHANGES][:CHANGES]:
         change(house, task_id)
     with counted(house) as found:
         report = house.step("sync")
-    assert report.follow == ()
+    assert report.follow == follow
     return dict(found), report.numbers["tasks"]
 
 
@@ -130,6 +130,16 @@ def test_a_pull_costs_by_what_changed(grown, change):
     assert small == large
     assert small["requests"] == 3  # the project, the index, the changed tasks
     assert read == read_of_many == CHANGES
+
+
+def test_a_training_that_falls_due_costs_no_more(grown):
+    """The data set is collected by the training, not by the pull that asks for it."""
+    costs = []
+    for count in (SMALL, LARGE):
+        house = grown(count)
+        house.recipe({"loop.retrain_every": CHANGES})
+        costs.append(pulled(house, edit, follow=("train",)))
+    assert costs[0] == costs[1]
 
 
 def test_a_quiet_poll_reads_nothing(grown):
