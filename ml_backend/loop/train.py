@@ -20,6 +20,7 @@ from ml_backend.loop.dataset import (
 from ml_backend.loop.models import load_predictor
 from ml_backend.loop.promote import decide
 from ml_backend.loop.select import next_batch
+from ml_backend.loop.tracking import Tracked, tracked
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Model, Project
 from ml_backend.store.weights import load_model, model_key, read_card, save_model
@@ -100,6 +101,7 @@ def _fit(
     from ml_backend.learning.training import train as fit
 
     use_threads(context.settings.threads)
+    home, recipe = context.settings.home, project.recipe
 
     def on_epoch(record: "EpochRecord") -> None:
         numbers = {
@@ -107,6 +109,7 @@ def _fit(
             for key, value in vars(record).items()
         }
         context.catalog.models.save_epoch(candidate.version, record.epoch, numbers)
+        tell(record.epoch, record)
         progress(
             record.epoch,
             record.epochs,
@@ -114,19 +117,21 @@ def _fit(
             f"loss {record.train_loss:.3f}, validation IoU {record.val_iou:.3f}",
         )
 
-    recipe, names = project.recipe, context.labels(project).names
-    return fit(
-        samples_of(context, dataset.train, names, recipe.training.target_weight),
-        samples_of(context, dataset.val, names),
-        recipe=recipe,
-        classes=len(names),
-        labels=names,
-        pool=references_of(context, project),
-        device=context.settings.device,
-        initial=_initial(context, project, current),
-        checkpoint=_checkpoint(context, candidate),
-        on_epoch=on_epoch,
-    )
+    tracking = Tracked(home, project.title, candidate.version, recipe)
+    names = context.labels(project).names
+    with tracked(context.settings.track, tracking) as tell:
+        return fit(
+            samples_of(context, dataset.train, names, recipe.training.target_weight),
+            samples_of(context, dataset.val, names),
+            recipe=recipe,
+            classes=len(names),
+            labels=names,
+            pool=references_of(context, project),
+            device=context.settings.device,
+            initial=_initial(context, project, current),
+            checkpoint=_checkpoint(context, candidate),
+            on_epoch=on_epoch,
+        )
 
 
 def _checkpoint(context: Context, candidate: Model) -> Path:

@@ -154,6 +154,15 @@ def test_without_validation_the_last_epoch_wins(recipe, discs):
     assert all(value.is_contiguous() for value in trained.state.values())
 
 
+def test_the_training_side_is_measured_too(recipe, discs):
+    """Running IoU, Dice and accuracy of the patches rise as they are learned, within 0..1."""
+    chosen = recipe(steps=40, patch=64, batch_size=4, learning_rate=3e-3)
+    first, last = train(discs(8), [], recipe=chosen, classes=1).epochs
+    assert 0 < first.train_iou < first.train_dice < first.train_accuracy < 1
+    assert first.train_iou + 0.05 < last.train_iou < last.train_dice < 1
+    assert last.train_accuracy > 0.9
+
+
 def test_seconds_come_from_the_callers_clock(recipe, discs):
     """The room has no clock of its own."""
     ticks = iter(range(0, 100, 5))
