@@ -70,6 +70,38 @@ class Confusion:
         return float(np.trace(self.counts) / total) if total else float("nan")
 
 
+class Reliability:
+    """How often a pixel's likeliest label is right, by how confident it was: 15 equal bins."""
+
+    _BINS = 15
+
+    def __init__(self) -> None:
+        self._weight, self._confidence, self._right = np.zeros((3, self._BINS))
+
+    def add(
+        self,
+        confidence_N: npt.NDArray[np.floating[Any]],
+        right_N: npt.NDArray[np.bool_],
+        weights_N: Scores | None = None,
+    ) -> None:
+        """Count pixels: the probability of their likeliest label, 0..1, and whether it is right."""
+        bins = np.minimum((confidence_N * self._BINS).astype(np.int64), self._BINS - 1)
+        weights = np.ones(bins.shape) if weights_N is None else weights_N
+
+        def summed(values: npt.NDArray[np.floating[Any]]) -> Scores:
+            return np.bincount(bins, values, minlength=self._BINS).astype(np.float64)
+
+        self._weight += summed(weights)
+        self._confidence += summed(weights * confidence_N)
+        self._right += summed(weights * right_N)
+
+    def ece(self) -> float:
+        """Expected calibration error: mean gap of confidence and accuracy, 0..1; nan if nothing."""
+        total = self._weight.sum()
+        gaps = np.abs(self._confidence - self._right).sum()
+        return float(gaps / total) if total else float("nan")
+
+
 class PixelCounts:
     """A `Confusion` in the making on the training's device, which is never waited for."""
 

@@ -32,6 +32,7 @@ def load_predictor(context: Context, project: Project, version: str) -> "Predict
         len(card["labels"]),
         project.recipe.prediction,
         context.settings.device,
+        (card.get("calibration") or {}).get("temperature", 1.0),
     )
 
 

@@ -64,6 +64,7 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
             trained = _fit(context, project, dataset, candidate, current, progress)
         except NothingToLearn as error:  # only empty tiles so far: others must be asked about
             return Report(str(error), {}, next_batch(context, project))
+        progress(1, 1, f"{candidate.version}: fitting its temperature")
         card = _card(context, project, dataset, candidate, trained) | {"round": number}
         _publish(context, project_id, candidate, trained, card)
     progress(1, 1, "asking the gate")
@@ -179,8 +180,25 @@ def _card(
         "masks": list(dataset.masks),
         "seed": recipe.training.seed,
         "best_epoch": trained.best_epoch,
+        "calibration": _calibration(context, project, dataset, trained),
         "package": __version__,
     }
+
+
+def _calibration(
+    context: Context, project: Project, dataset: Dataset, trained: "Trained"
+) -> dict[str, Any] | None:
+    """Fit the temperature on the validation tiles; None where none is labelled."""
+    from ml_backend.learning.calibration import calibrate
+    from ml_backend.learning.inference import predictor_from_state
+
+    names, recipe = context.labels(project).names, project.recipe
+    predictor = predictor_from_state(
+        trained.state, recipe.network, len(names), recipe.prediction, context.settings.device
+    )
+    samples = samples_of(context, dataset.val, names)
+    found = calibrate(predictor, samples, seed=recipe.training.seed)
+    return None if found is None else dict(vars(found))
 
 
 def _gate(
@@ -220,7 +238,7 @@ def _follow(context: Context, project: Project) -> tuple[str, ...]:
 
 
 def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
-    """IoU, Dice (means over labels), accuracy and IoU by label of a version on `dataset.val`.
+    """IoU, Dice (means over labels), accuracy, ECE and IoU by label of a version on `dataset.val`.
 
     Pooled over all pixels; None where there was nothing to count.
     """
@@ -238,6 +256,7 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
         "iou": _finite(metrics.mean_iou),
         "dice": _finite(metrics.mean_dice),
         "accuracy": _finite(metrics.accuracy),
+        "ece": _finite(metrics.ece),
         "iou_by_class": by_class,
     }
 
