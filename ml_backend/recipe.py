@@ -119,6 +119,11 @@ class Training(_Section):
     warm_start: bool = Field(
         True, description="Start from the current model's weights when they fit."
     )
+    freeze_encoder: bool = Field(
+        False,
+        description="Keep the encoder as it came (pretrained, or the current model's) and train "
+        "the decoder alone.",
+    )
     seed: int = Field(0, description="Seed of weights, patches and augmentation.")
 
 
@@ -260,6 +265,28 @@ class Loop(_Section):
     )
 
 
+class Tuning(_Section):
+    """What `brushloop tune` tries; a model does not depend on it."""
+
+    trials: int = Field(20, ge=1, description="How many recipes are tried.")
+    over: dict[str, str] = Field(
+        {
+            "training.learning_rate": "1e-4..1e-2:log",
+            "training.batch_size": "4,8,16",
+        },
+        description="Keys of network and training to tune, and the values they may take.",
+    )
+    grid: dict[str, str] = Field(
+        {
+            "network.architecture": "Unet,DeepLabV3Plus",
+            "training.freeze_encoder": "false,true",
+            "training.learning_rate": "1e-4,3e-4,1e-3",
+            "training.batch_size": "4,8",
+        },
+        description="Keys and values of which `tune --grid` tries every combination.",
+    )
+
+
 _FOR_EVER = 10**6  # rounds
 
 
@@ -275,6 +302,7 @@ class Recipe(_Section):
     selection: Selection = Selection()
     pool: Pool = Pool()
     loop: Loop = Loop()
+    tuning: Tuning = Tuning()
     schedule: dict[str, Step] = Field(
         {}, description="Settings of the training that change with the rounds, by their paths."
     )

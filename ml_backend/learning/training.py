@@ -117,6 +117,8 @@ def _train_epoch(
     """Take the optimizer through `steps`; returns the mean loss and the patches' pixel counts."""
     settings, model, place = run.settings, run.model, run.place
     model.train()
+    if settings.freeze_encoder:
+        model.get_submodule("encoder").eval()  # its running statistics stay as they came, too
     total = torch.zeros((), device=place)
     counts = PixelCounts(run.classes, place)
     for step, batch in zip(steps, patches.batches(steps), strict=True):
@@ -202,6 +204,8 @@ class _Run:
         self.recipe, self.classes, self.place = recipe, classes, place
         self.settings: Training = recipe.training
         self.model = _start_network(recipe, classes, initial).to(place)
+        if self.settings.freeze_encoder:
+            self.model.get_submodule("encoder").requires_grad_(requires_grad=False)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
         self.optimizer = _build_optimizer(self.model, self.settings)
         self.records: list[EpochRecord] = []

@@ -120,17 +120,20 @@ def samples_of(
 
 
 def references_of(context: Context, project: Project) -> "list[Reference]":
-    """Give the images whose looks the augmentation may borrow, if it does.
-
-    These are the pool's, but for validation images: by their looks alone they must not help.
-    """
+    """Give the images whose looks the augmentation may borrow, if it does."""
     from ml_backend.learning.augment import NEEDS_POOL
-    from ml_backend.learning.references import Reference
 
     if project.recipe.training.augmentation not in NEEDS_POOL:
         return []
+    return looks_of(context, project.id)
+
+
+def looks_of(context: Context, project_id: int) -> "list[Reference]":
+    """Give the pool's images but for those of the validation: even their looks must not help."""
+    from ml_backend.learning.references import Reference
+
     return [
         Reference(image.name, partial(context.whole, image))
-        for image in context.catalog.pool.images(project.id)
+        for image in context.catalog.pool.images(project_id)
         if (image.role, image.split, image.status) == ("pool", "train", "ready")
     ]

@@ -181,3 +181,13 @@ def test_a_loss_that_is_no_number_is_an_error(recipe, discs):
     """Divergence stops the training and names the key to change."""
     with pytest.raises(LearningError, match=r"training\.learning_rate"):
         train(discs(2), [], recipe=recipe(learning_rate=1e30, steps=8, epochs=1), classes=1)
+
+
+def test_a_frozen_encoder_stays_as_it_came(recipe, discs):
+    """Its weights and its running statistics; the decoder and the head learn."""
+    first = train(discs(2), [], recipe=recipe(), classes=1)
+    frozen = recipe(freeze_encoder=True)
+    second = train(discs(2), [], recipe=frozen, classes=1, initial=first.state)
+    for name, value in second.state.items():
+        same = torch.equal(value, first.state[name])
+        assert same == name.startswith("encoder."), name
