@@ -265,6 +265,27 @@ class Loop(_Section):
     )
 
 
+class Instances(_Section):
+    """Objects one by one, also where they touch; takes effect with the next model."""
+
+    enabled: bool = Field(
+        False, description="Cut touching objects apart, and show and count each for itself."
+    )
+    neck: float | None = Field(
+        0.75,
+        ge=0,
+        description="How much narrower than the smaller of two objects, px of radius, the neck "
+        "between them is where they are cut; null never cuts.",
+    )
+    smoothing: float = Field(
+        0.5, ge=0, le=50, description="Blur of the distances from the edge, px: ragged edges."
+    )
+    minimum_area: int = Field(0, ge=0, description="Smaller objects are left out, px.")
+    tune: bool = Field(
+        True, description="Choose neck and smoothing on the validation images after a training."
+    )
+
+
 class Tuning(_Section):
     """What `brushloop tune` tries; a model does not depend on it."""
 
@@ -302,6 +323,7 @@ class Recipe(_Section):
     selection: Selection = Selection()
     pool: Pool = Pool()
     loop: Loop = Loop()
+    instances: Instances = Instances()
     tuning: Tuning = Tuning()
     schedule: dict[str, Step] = Field(
         {}, description="Settings of the training that change with the rounds, by their paths."

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from ml_backend.learning.tuning import Tuned
     from ml_backend.loop.context import Context
-    from ml_backend.loop.tune import Material
+    from ml_backend.loop.material import Material
     from ml_backend.recipe import Recipe
+    from ml_backend.store.rows import Project
 
 SHOWN = 10  # trials in the table, the best ones
 
@@ -46,6 +47,9 @@ def tune(
     grid: Annotated[
         bool, typer.Option("--grid", help="Try every combination, none of them cut short.")
     ] = False,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Tune how touching objects are cut apart instead.")
+    ] = False,
     trials: Annotated[
         int | None, typer.Option(min=1, help="How many recipes [default: what the recipe says].")
     ] = None,
@@ -54,25 +58,56 @@ def tune(
     project: ProjectId = None,
 ) -> None:
     """Search for a better recipe; the same command carries on where it was broken off."""
-    from ml_backend.cli.printing import console, progress_bar
-    from ml_backend.loop.tune import tune as search
-    from ml_backend.loop.tune import write_recipe
-
     wishes = _over(over or ())
     with opened(home) as context:
         if images is None:
             base, material = _of_project(context, project, recipe)
         else:
             base, material = _of_folder(images, masks, mask_values, label, recipe)
-        with progress_bar() as progress:
-            tuned = search(
-                context.settings, material, base,
-                over=wishes, trials=trials, grid=grid, progress=progress,
-            )  # fmt: skip
-    write_recipe(tuned, out)
+        if instances:
+            _alone(wishes, grid=grid, trials=trials)
+            known = None if images else project_of(context, project)
+            said = _cut(context, material, base, known, out)
+        else:
+            said = _search(context, material, base, out, over=wishes, trials=trials, grid=grid)
+    typer.echo(said)
+
+
+def _alone(wishes: dict[str, str], *, grid: bool, trials: int | None) -> None:
+    from ml_backend.errors import ConfigError
+
+    if wishes or grid or trials:
+        raise ConfigError("tune --instances goes without --over, --grid and --trials")
+
+
+def _search(
+    context: "Context", material: "Material", base: "Recipe", out: Path, **wishes: Any
+) -> str:
+    """Tune how networks learn; what came of it in a line."""
+    from ml_backend.cli.printing import console, progress_bar
+    from ml_backend.loop.tune import tune as search
+    from ml_backend.loop.tune import write_tuned
+
+    with progress_bar() as progress:
+        tuned = search(context.settings, material, base, progress=progress, **wishes)
+    write_tuned(tuned, out)
     console.print(_table(tuned))
     before = "" if tuned.before is None else f", {tuned.before:.4f} before"
-    typer.echo(f"validation IoU {tuned.score:.4f}{before}: {out}")
+    return f"validation IoU {tuned.score:.4f}{before}: {out}"
+
+
+def _cut(
+    context: "Context", material: "Material", base: "Recipe", known: "Project | None", out: Path
+) -> str:
+    """Tune how objects are cut apart; what came of it in a line."""
+    from ml_backend.cli.printing import progress_bar
+    from ml_backend.loop.tune import current_predictor, found_of, tune_instances, write_cut
+
+    predictor = current_predictor(context, known) if known else None
+    with progress_bar() as progress:
+        cut = tune_instances(context.settings, material, base, predictor, progress=progress)
+    write_cut(cut, base, out)
+    return f"{found_of(cut)}: {out}"
 
 
 def _over(texts: Sequence[str]) -> dict[str, str]:
@@ -90,7 +125,7 @@ def _over(texts: Sequence[str]) -> dict[str, str]:
 def _of_project(
     context: "Context", project_id: int | None, path: Path | None
 ) -> "tuple[Recipe, Material]":
-    from ml_backend.loop.tune import material_of
+    from ml_backend.loop.material import material_of
     from ml_backend.recipe import load_recipe
 
     project = project_of(context, project_id)
@@ -106,7 +141,7 @@ def _of_folder(
     path: Path | None,
 ) -> "tuple[Recipe, Material]":
     from ml_backend.errors import ConfigError
-    from ml_backend.loop.tune import material_in
+    from ml_backend.loop.material import material_in
     from ml_backend.recipe import Recipe, load_recipe
     from ml_backend.store.masks_in import parse_values
 

@@ -1,7 +1,7 @@
 """Images → probabilities, in blended windows batched across images; and how good they are."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -215,9 +215,16 @@ class Metrics:
 
 
 def evaluate(
-    predictor: Predictor, samples: Sequence[Sample], classes: int, loss: Loss | None = None
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    classes: int,
+    loss: Loss | None = None,
+    each: Callable[[int, U8, U8], None] | None = None,
 ) -> Metrics:
-    """Compare predictions with label maps; `loss` is averaged over images when given."""
+    """Compare predictions with label maps; `loss` is averaged over images when given.
+
+    `each` is told index, predicted and true label map, (H, W) uint8, of every sample in order.
+    """
     confusion, reliability = Confusion(classes), Reliability()
     truths: deque[U8] = deque()
     costs: list[float] = []
@@ -228,10 +235,12 @@ def evaluate(
             truths.append(truth)
             yield image
 
-    for probs in predictor.probs_many(images()):
+    for index, probs in enumerate(predictor.probs_many(images())):
         truth = truths.popleft()
         likeliest, known = probs.argmax(axis=0), truth != IGNORE
         confusion.add(likeliest, truth)
+        if each:
+            each(index, likeliest.astype(np.uint8), truth)
         reliability.add(probs.max(axis=0)[known], (likeliest == truth)[known])
         if loss:
             target = torch.from_numpy(truth.astype(np.int64))[None]

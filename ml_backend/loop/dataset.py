@@ -54,7 +54,9 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
         val = source_val
         train += [item for item in sources if item.tile.image.split == "train"]
     project = context.catalog.projects.get(project_id)
-    learning = project.recipe.model_dump_json(include={"network", "training", "schedule"})
+    cut = {"instances"} if project.recipe.instances.enabled else set()
+    sections = {"network", "training", "schedule"} | cut
+    learning = project.recipe.model_dump_json(include=sections)
     digest = hashlib.sha256(learning.encode())
     digest.update(repr(context.labels(project).names).encode())
     for side, items in (("train", train), ("val", val)):

@@ -17,6 +17,9 @@ from ml_backend.loop.dataset import (
     samples_of,
     training_due,
 )
+from ml_backend.loop.finish import finish
+from ml_backend.loop.instances import Counting, settings_of
+from ml_backend.loop.masks import load_objects
 from ml_backend.loop.models import load_predictor
 from ml_backend.loop.promote import decide
 from ml_backend.loop.select import next_batch
@@ -64,7 +67,7 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
             trained = _fit(context, project, dataset, candidate, current, progress)
         except NothingToLearn as error:  # only empty tiles so far: others must be asked about
             return Report(str(error), {}, next_batch(context, project))
-        progress(1, 1, f"{candidate.version}: fitting its temperature")
+        progress(1, 1, f"{candidate.version}: calibrating it")
         card = _card(context, project, dataset, candidate, trained) | {"round": number}
         _publish(context, project_id, candidate, trained, card)
     progress(1, 1, "asking the gate")
@@ -180,25 +183,9 @@ def _card(
         "masks": list(dataset.masks),
         "seed": recipe.training.seed,
         "best_epoch": trained.best_epoch,
-        "calibration": _calibration(context, project, dataset, trained),
+        **finish(context, project, dataset, trained),
         "package": __version__,
     }
-
-
-def _calibration(
-    context: Context, project: Project, dataset: Dataset, trained: "Trained"
-) -> dict[str, Any] | None:
-    """Fit the temperature on the validation tiles; None where none is labelled."""
-    from ml_backend.learning.calibration import calibrate
-    from ml_backend.learning.inference import predictor_from_state
-
-    names, recipe = context.labels(project).names, project.recipe
-    predictor = predictor_from_state(
-        trained.state, recipe.network, len(names), recipe.prediction, context.settings.device
-    )
-    samples = samples_of(context, dataset.val, names)
-    found = calibrate(predictor, samples, seed=recipe.training.seed)
-    return None if found is None else dict(vars(found))
 
 
 def _gate(
@@ -240,25 +227,34 @@ def _follow(context: Context, project: Project) -> tuple[str, ...]:
 def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
     """IoU, Dice (means over labels), accuracy, ECE and IoU by label of a version on `dataset.val`.
 
-    Pooled over all pixels; None where there was nothing to count.
+    Pooled over all pixels; None where there was nothing to count. `instances`: how well it finds
+    objects one by one, where it cuts them.
     """
     from ml_backend.learning.inference import evaluate
 
     predictor = load_predictor(context, project, version)
     names = context.labels(project).names
     samples = samples_of(context, dataset.val, names)
-    metrics: Metrics = evaluate(predictor, samples, len(names))
+    cutting = settings_of(read_card(context.blobs, model_key(project.id, version)))
+    counting = Counting(
+        cutting,
+        len(names),
+        lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
+    )
+    each = counting if cutting.enabled else None
+    metrics: Metrics = evaluate(predictor, samples, len(names), each=each)
     by_class = {
         name: None if np.isnan(value) else float(value)
         for name, value in zip(names, metrics.iou_by_class, strict=True)
     }
-    return {
+    numbers = {
         "iou": _finite(metrics.mean_iou),
         "dice": _finite(metrics.mean_dice),
         "accuracy": _finite(metrics.accuracy),
         "ece": _finite(metrics.ece),
         "iou_by_class": by_class,
     }
+    return numbers | ({"instances": counting.numbers()} if cutting.enabled else {})
 
 
 def _finite(value: float) -> float | None:

@@ -1,120 +1,29 @@
-"""Tuning a recipe, on a project's masks or on a folder of images with theirs."""
+"""Tuning a recipe: how networks learn, and how objects are cut apart."""
 
 import fcntl
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from ml_backend import __version__
-from ml_backend.errors import ConfigError, DataError, NothingToLearn, StoreError
+from ml_backend.errors import ConfigError, NotFound, StoreError
 from ml_backend.loop.context import Context, Progress
-from ml_backend.loop.dataset import dataset_of, looks_of, samples_of
-from ml_backend.loop.masks import UNKNOWN
-from ml_backend.loop.pool import split_of
+from ml_backend.loop.instances import Cut, choose
+from ml_backend.loop.material import Material, check
+from ml_backend.loop.models import load_predictor
 from ml_backend.recipe import Recipe
 from ml_backend.settings import Settings
-from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import Values, read_mask
-from ml_backend.store.pairs import match_masks
 from ml_backend.store.rows import Project
 
 if TYPE_CHECKING:
-    from ml_backend.learning.data import Sample
-    from ml_backend.learning.references import Reference
+    from ml_backend.learning.inference import Predictor
+    from ml_backend.learning.training import EpochRecord, Trained
     from ml_backend.learning.tuning import Report, Tuned
-
-
-@dataclass(frozen=True)
-class Material:
-    """What is learned from and judged by; `fingerprint` changes when any of it does.
-
-    `labels`: names, as many as there are. `targets`: names of the training samples that
-    `training.target_weight` is about. `pool`: images whose looks an augmentation may borrow.
-    """
-
-    train: "Sequence[Sample]"
-    val: "Sequence[Sample]"
-    labels: tuple[str, ...]
-    fingerprint: str
-    targets: frozenset[str] = frozenset()
-    pool: "Sequence[Reference]" = ()
-
-
-def material_of(context: Context, project: Project) -> Material:
-    """A project's masks, on the two sides of its frozen split."""
-    dataset, names = dataset_of(context, project.id), context.labels(project).names
-    return Material(
-        samples_of(context, dataset.train, names),
-        samples_of(context, dataset.val, names),
-        tuple(names),
-        dataset.fingerprint,
-        frozenset(row.tile.title for row in dataset.train if row.tile.image.role == "pool"),
-        looks_of(context, project.id),
-    )
-
-
-def material_in(
-    folder: Path,
-    masks: Path,
-    recipe: Recipe,
-    *,
-    labels: Sequence[str] = ("object",),
-    values: Values | None = None,
-) -> Material:
-    """Images of a folder that have a mask, split as a project's would be; the others are the pool.
-
-    Files are read when they are needed; a broken one raises `DataError` then.
-    """
-    from ml_backend.learning.data import Sample
-    from ml_backend.learning.references import Reference
-
-    files = find_images(folder)
-    pairs = match_masks(files, masks)
-    if not pairs:
-        raise DataError(f"no mask in {masks} has the name of an image in {folder}")
-    digest = hashlib.sha256(repr((tuple(labels), values)).encode())
-    sides: dict[str, list[Sample]] = {"train": [], "val": []}
-    share, seed = recipe.validation.share, recipe.selection.seed
-    for ordinal, (image, mask) in enumerate(sorted(pairs.items())):
-        side = split_of(ordinal, share, seed)
-        for path in (image, mask):
-            digest.update(side.encode() + hashlib.sha256(_bytes(path)).digest())
-        name = image.relative_to(folder).as_posix()
-        sides[side].append(Sample(name, _loader(image, mask, len(labels), values)))
-    pool = [Reference(path.name, partial(_picture, path)) for path in files if path not in pairs]
-    return Material(
-        sides["train"], sides["val"], tuple(labels), digest.hexdigest(), frozenset(), pool
-    )
-
-
-def _loader(
-    image: Path, mask: Path, classes: int, values: Values | None
-) -> Callable[[], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    def load() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        pixels = _picture(image)
-        shape = (pixels.shape[0], pixels.shape[1])
-        return pixels, read_mask(_bytes(mask), mask.name, classes, values=values, shape=shape)
-
-    return load
-
-
-def _picture(path: Path) -> NDArray[np.uint8]:
-    return decode_image(_bytes(path), path.name)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def tune(
@@ -139,18 +48,12 @@ def tune(
     from ml_backend.learning.state import use_threads
     from ml_backend.learning.tuning import tune as search
 
-    if not material.train or not material.val:
-        raise NothingToLearn(
-            f"tuning needs masks to learn from and masks to judge by: there are "
-            f"{len(material.train)} training and {len(material.val)} validation images with one"
-        )
+    check(material)
     given = dict(over or {})
     wanted = (given or recipe.tuning.grid) if grid else recipe.tuning.over | given
     space = parse_space(wanted, recipe)
     use_threads(settings.threads)
     material = replace(material, train=cached(material.train), val=cached(material.val))
-    if not any(_has_object(sample.load()[1]) for sample in material.val):
-        raise NothingToLearn("tuning needs an object in at least one validation mask")
     with _alone(settings.home):
         return search(
             lambda tried, report: _score(tried, material, settings, report),
@@ -164,16 +67,69 @@ def tune(
         )
 
 
-def _has_object(label_map: NDArray[np.uint8]) -> bool:
-    return bool(((label_map > 0) & (label_map != UNKNOWN)).any())
+def tune_instances(
+    settings: Settings,
+    material: Material,
+    recipe: Recipe,
+    predictor: "Predictor | None" = None,
+    *,
+    progress: Progress,
+) -> Cut:
+    """Find out how objects are best cut apart, judged by the validation images.
+
+    By what `predictor` says of them, or without one a network trained by the recipe. Raises as
+    `tune` does.
+    """
+    from ml_backend.learning.inference import predictor_from_state
+    from ml_backend.learning.state import use_threads
+
+    check(material)
+    use_threads(settings.threads)
+    if predictor is None:
+        trained = _trained(
+            recipe,
+            material,
+            settings,
+            lambda row: progress(
+                row.epoch, row.epochs, f"training, validation IoU {row.val_iou:.3f}"
+            ),
+        )
+        predictor = predictor_from_state(
+            trained.state, recipe.network, len(material.labels), recipe.prediction, settings.device
+        )
+    progress(0, 0, f"cutting the objects of {len(material.val)} images")
+    base = recipe.instances.model_copy(update={"enabled": True, "tune": False})
+    return choose(predictor, material.val, material.truth, base)
+
+
+def current_predictor(context: Context, project: Project) -> "Predictor":
+    """The predictor of a project's current model. Raises `NotFound` before there is one."""
+    model = context.catalog.models.current(project.id)
+    if model is None or list(model.card["labels"]) != list(context.labels(project).names):
+        raise NotFound(
+            f"project {project.id} has no model of its labels yet: run `brushloop train` first"
+        )
+    return load_predictor(context, project, model.version)
 
 
 def _score(recipe: Recipe, material: Material, settings: Settings, report: "Report") -> float:
     """Train once and give the best epoch's validation IoU."""
+    trained = _trained(
+        recipe, material, settings, lambda record: report(record.epoch, record.val_iou)
+    )
+    return trained.epochs[trained.best_epoch - 1].val_iou
+
+
+def _trained(
+    recipe: Recipe,
+    material: Material,
+    settings: Settings,
+    on_epoch: "Callable[[EpochRecord], None]",
+) -> "Trained":
     from ml_backend.learning.training import train as fit
 
     weight = recipe.training.target_weight
-    trained = fit(
+    return fit(
         [
             replace(sample, weight=weight) if sample.name in material.targets else sample
             for sample in material.train
@@ -184,9 +140,8 @@ def _score(recipe: Recipe, material: Material, settings: Settings, report: "Repo
         labels=material.labels,
         pool=material.pool,
         device=settings.device,
-        on_epoch=lambda record: report(record.epoch, record.val_iou),
+        on_epoch=on_epoch,
     )
-    return trained.epochs[trained.best_epoch - 1].val_iou
 
 
 def _question(material: Material, recipe: Recipe, space: str, *, grid: bool) -> str:
@@ -215,21 +170,40 @@ def _alone(home: Path) -> Iterator[None]:
         yield
 
 
-def write_recipe(tuned: "Tuned", path: Path) -> None:
+def write_tuned(tuned: "Tuned", path: Path) -> None:
     """Write the best recipe with its score as YAML, whole or not at all. Raises `StoreError`."""
     states = [row.state for row in tuned.tried]
     before = "" if tuned.before is None else f" (as it was: {tuned.before:.4f})"
     values = ", ".join(f"{key} {value}" for key, value in tuned.best.values.items())
     head = (
-        f"# Tuned with brushloop {__version__}: validation IoU {tuned.score:.4f}{before},\n"
-        f"# the best of {len(states)} trials, {states.count('pruned')} of them cut short, "
-        f"{states.count('failed')} failed.\n"
-        f"# {values}\n"
+        f"validation IoU {tuned.score:.4f}{before},",
+        f"the best of {len(states)} trials, {states.count('pruned')} of them cut short,",
+        f"{states.count('failed')} failed: {values}",
     )
-    body = yaml.safe_dump(tuned.recipe.model_dump(mode="json", exclude_defaults=True))
+    _write(tuned.recipe, head, path)
+
+
+def write_cut(cut: Cut, recipe: Recipe, path: Path) -> None:
+    """Write the recipe with the settings that cut objects best. Raises `StoreError`."""
+    head = (f"{found_of(cut)}.",)
+    _write(recipe.model_copy(update={"instances": cut.settings}), head, path)
+
+
+def found_of(cut: Cut) -> str:
+    """Say in a line how well objects are found."""
+    found = cut.found
+    return (
+        f"PQ {found.pq:.4f} (uncut: {cut.uncut.pq:.4f}), AP {found.ap:.4f}, "
+        f"AP50 {found.ap50:.4f} on {found.true} objects of the validation images"
+    )
+
+
+def _write(recipe: Recipe, head: Sequence[str], path: Path) -> None:
+    lines = [f"Tuned with brushloop {__version__}:", *head]
+    body = yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True))
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(head + body, encoding="utf-8")
+        partial.write_text("".join(f"# {line}\n" for line in lines) + body, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise StoreError(f"recipe {path} cannot be written: {error.strerror}") from None

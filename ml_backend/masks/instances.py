@@ -10,12 +10,14 @@ from ml_backend.errors import RegionError
 from ml_backend.masks.labels import IGNORE
 
 Bool = NDArray[np.bool_]
+Objects = tuple[NDArray[np.int32], list[int]]
+"""(H, W) numbers 1..N, 0 where there is no object, and the label of each number from 1."""
 
-_EIGHT = np.ones((3, 3), np.bool_)
+EIGHT = np.ones((3, 3), np.bool_)
 _ROWS = 64  # at a time, where numpy would copy the whole array as a larger type
 
 
-def components(label_map: NDArray[np.uint8]) -> tuple[NDArray[np.int32], list[int]]:
+def components(label_map: NDArray[np.uint8]) -> Objects:
     """Number the 8-connected components of every label 1..N by their first pixel in raster order.
 
     `label_map`: (H, W) uint8; 0 background, 255 unknown; neither belongs to an instance. Returns
@@ -35,12 +37,46 @@ def components(label_map: NDArray[np.uint8]) -> tuple[NDArray[np.int32], list[in
             continue
         mask = label_map == label
         if not labels_of:  # the usual single label needs no second array
-            found = int(ndimage.label(mask, _EIGHT, output=instances))
+            found = int(ndimage.label(mask, EIGHT, output=instances))
         else:
-            part, found = ndimage.label(mask, _EIGHT)
+            part, found = ndimage.label(mask, EIGHT)
             np.add(part, len(labels_of), out=instances, where=mask)
         labels_of += [label] * found
-    return instances, _in_raster_order(instances, labels_of)
+    return instances, in_raster_order(instances, labels_of)
+
+
+def told_apart(label_map: NDArray[np.uint8], numbers: NDArray[np.int32]) -> Objects:
+    """Number the objects that (H, W) `numbers` tell apart 1..N, as `components` does.
+
+    Pixels of one number and one label are one object, wherever they lie; labelled pixels of
+    number 0 are objects by their components.
+    """
+    labelled = (label_map > 0) & (label_map != IGNORE)
+    codes = np.where(labelled & (numbers > 0), numbers.astype(np.int64) * 256 + label_map, 0)
+    found, ranks = np.unique(codes, return_inverse=True)
+    objects = (ranks.reshape(codes.shape) + (found[0] != 0)).astype(np.int32)
+    labels_of = (found[found > 0] % 256).tolist()
+    rest, rest_labels = components(np.where(labelled & (numbers == 0), label_map, 0))
+    objects[rest > 0] = rest[rest > 0] + len(labels_of)
+    labels_of += rest_labels
+    return objects, in_raster_order(objects, labels_of)
+
+
+def connected(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Number the connected parts (8 neighbours) of equal number, (H, W); 0 stays 0."""
+    from skimage import measure  # slow to import
+
+    return np.asarray(
+        measure.label(numbers, background=0, connectivity=2),  # type: ignore[no-untyped-call]
+        dtype=np.int32,
+    )
+
+
+def or_none(label_map: NDArray[np.uint8], numbers: NDArray[np.int32]) -> NDArray[np.int32] | None:
+    """`numbers` put into order if they tell objects apart that touch; None where none do."""
+    mine, _ = told_apart(label_map, numbers)
+    plain, _ = components(label_map)
+    return None if np.array_equal(mine, plain) else mine
 
 
 def pixel_counts(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -51,7 +87,7 @@ def pixel_counts(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
     return counts
 
 
-def _in_raster_order(instances: NDArray[np.int32], labels_of: list[int]) -> list[int]:
+def in_raster_order(instances: NDArray[np.int32], labels_of: list[int]) -> list[int]:
     """Renumber in place by first pixel; return the labels in the new order."""
     flat = instances.reshape(-1)
     # A component's first pixel starts a run, and runs are far fewer than pixels
@@ -85,6 +121,20 @@ def each_component(mask: Bool, minimum_area: int = 0) -> Iterator[Bool]:
             single[box] = False
 
 
+def each_object(objects: Objects, label: int, minimum_area: int = 0) -> Iterator[Bool]:
+    """`each_component` for the objects of one label."""
+    numbers, labels_of = objects
+    single = np.zeros(numbers.shape, np.bool_)
+    for number, box in enumerate(ndimage.find_objects(numbers), 1):
+        if labels_of[number - 1] != label:
+            continue
+        part = numbers[box] == number
+        if np.count_nonzero(part) >= minimum_area:
+            single[box] = part
+            yield single
+            single[box] = False
+
+
 def without_specks(mask: Bool, minimum_area: int) -> Bool:
     """Return a mask without its components of fewer than `minimum_area` pixels."""
     if minimum_area <= 1:
@@ -97,5 +147,5 @@ def without_specks(mask: Bool, minimum_area: int) -> Bool:
 
 
 def _label(mask: Bool) -> tuple[NDArray[np.int32], int]:
-    numbers, count = ndimage.label(mask, _EIGHT)
+    numbers, count = ndimage.label(mask, EIGHT)
     return numbers, count

@@ -37,6 +37,25 @@ def test_tune_writes_the_best_recipe(scans, monkeypatch, tmp_path):
     assert load_recipe(Path("again.yaml")) == recipe
 
 
+def test_tune_instances_of_a_folder_and_of_a_project(scans, house):
+    """A recipe with objects switched on and the quality in its head; no model is said."""
+    output = run("tune", *scans, "--instances", "--out", "cut.yaml")
+    assert output.strip().startswith("PQ ")
+    recipe = load_recipe(Path("cut.yaml"))
+    assert recipe.instances.enabled
+    assert not recipe.instances.tune
+    assert recipe.training.steps == TINY["training"]["steps"]
+    assert "# PQ 0." in Path("cut.yaml").read_text()
+    house.fill(8)
+    assert "run `brushloop train` first" in complaint("tune", "--instances")
+    house.labelled_round()
+    house.step("train")
+    assert "objects of the validation images: own.yaml" in run(
+        "tune", "--instances", "--out", "own.yaml"
+    )
+    assert "goes without --over" in complaint("tune", "--instances", "--grid")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

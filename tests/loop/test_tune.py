@@ -8,7 +8,8 @@ from support.house import TINY, save_picture
 
 from ml_backend.errors import ConfigError, DataError, NothingToLearn, StoreError
 from ml_backend.loop.context import silent
-from ml_backend.loop.tune import material_in, material_of, tune, write_recipe
+from ml_backend.loop.material import material_in, material_of
+from ml_backend.loop.tune import tune, write_tuned
 from ml_backend.recipe import Recipe, load_recipe, parse_recipe
 
 OVER = {"training.learning_rate": "1e-3..1e-2:log", "training.batch_size": "2"}
@@ -40,7 +41,7 @@ def test_a_folder_is_tuned_and_the_best_written_as_a_recipe(house, folders, reci
     assert len(tuned.tried) == 3
     assert 0 <= tuned.score <= 1
     path = house.folder / "tuned.yaml"
-    write_recipe(tuned, path)
+    write_tuned(tuned, path)
     text = path.read_text()
     assert text.startswith("# Tuned with brushloop")
     assert f"validation IoU {tuned.score:.4f} (as it was: {tuned.before:.4f})" in text
@@ -52,7 +53,7 @@ def test_a_folder_is_tuned_and_the_best_written_as_a_recipe(house, folders, reci
     again = tune(settings, material, recipe, over=OVER, trials=3, progress=silent)
     assert again == tuned
     with pytest.raises(StoreError, match="cannot be written"):
-        write_recipe(tuned, house.folder / "nowhere" / "tuned.yaml")
+        write_tuned(tuned, house.folder / "nowhere" / "tuned.yaml")
 
 
 def test_the_same_question_is_one_study(folders, recipe):
