@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from ml_backend.errors import RegionError
 from ml_backend.masks.labels import IGNORE
@@ -13,6 +13,8 @@ Bool = NDArray[np.bool_]
 Objects = tuple[NDArray[np.int32], list[int]]
 """(H, W) numbers 1..N, 0 where there is no object, and the label of each number from 1."""
 
+Slices = tuple[slice, slice]
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # of a pixel, down and to the right
 EIGHT = np.ones((3, 3), np.bool_)
 _ROWS = 64  # at a time, where numpy would copy the whole array as a larger type
 
@@ -45,21 +47,57 @@ def components(label_map: NDArray[np.uint8]) -> Objects:
     return instances, in_raster_order(instances, labels_of)
 
 
-def told_apart(label_map: NDArray[np.uint8], numbers: NDArray[np.int32]) -> Objects:
+def numbered(label_map: NDArray[np.uint8], numbers: NDArray[np.int32]) -> Objects:
     """Number the objects that (H, W) `numbers` tell apart 1..N, as `components` does.
 
-    Pixels of one number and one label are one object, wherever they lie; labelled pixels of
-    number 0 are objects by their components.
+    Pixels of one number above 0 and one label are one object, wherever they lie.
     """
     labelled = (label_map > 0) & (label_map != IGNORE)
     codes = np.where(labelled & (numbers > 0), numbers.astype(np.int64) * 256 + label_map, 0)
     found, ranks = np.unique(codes, return_inverse=True)
-    objects = (ranks.reshape(codes.shape) + (found[0] != 0)).astype(np.int32)
-    labels_of = (found[found > 0] % 256).tolist()
-    rest, rest_labels = components(np.where(labelled & (numbers == 0), label_map, 0))
-    objects[rest > 0] = rest[rest > 0] + len(labels_of)
-    labels_of += rest_labels
-    return objects, in_raster_order(objects, labels_of)
+    objects = (ranks.reshape(codes.shape) + (found[:1] != 0).sum()).astype(np.int32)
+    return objects, in_raster_order(objects, (found[found > 0] % 256).tolist())
+
+
+def told_apart(label_map: NDArray[np.uint8], numbers: NDArray[np.int32]) -> Objects:
+    """`numbered`, where labelled pixels of number 0 are objects by their components."""
+    rest = np.where(numbers == 0, label_map, 0)
+    others, count = components(rest)[0], numbers.max(initial=0)
+    return numbered(label_map, np.where(others > 0, others + count, numbers))
+
+
+def join_across(
+    label_map: NDArray[np.uint8], numbers: NDArray[np.int32], patches: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Give one number to objects of one label that face each other where two `patches` meet.
+
+    All three (H, W). Two go together where they face along at least half of what one of them shows
+    to other patches; a pixel by which an object is off in the next patch joins no neighbours.
+    """
+    faces = []
+    for down, right in NEIGHBOURS[:2]:  # straight across
+        here, there = meeting(label_map.shape, down, right)
+        seam = (patches[here] != patches[there]) & (label_map[here] == label_map[there])
+        seam &= (numbers[here] > 0) & (numbers[there] > 0)
+        faces.append(np.stack([numbers[here][seam], numbers[there][seam]]))
+    pairs, lengths = np.unique(
+        np.sort(np.concatenate(faces, axis=1), axis=0), axis=1, return_counts=True
+    )
+    count = int(numbers.max(initial=0)) + 1
+    shown = sum(np.bincount(side, lengths, minlength=count) for side in pairs)
+    go = lengths >= 0.5 * np.minimum(*np.asarray(shown)[pairs])
+    graph = sparse.coo_matrix((np.ones(go.sum()), pairs[:, go]), (count, count))
+    _, groups = sparse.csgraph.connected_components(graph, directed=False)
+    joined: NDArray[np.int32] = np.where(numbers > 0, groups[numbers] + 1, 0).astype(np.int32)
+    return joined
+
+
+def meeting(shape: tuple[int, ...], down: int, right: int) -> tuple[Slices, Slices]:
+    """The pixels that have a neighbour so far down and to the right, and those neighbours."""
+    height, width = shape
+    here = np.s_[: height - down, max(0, -right) : width - max(0, right)]
+    there = np.s_[down:, max(0, right) : width + min(0, right)]
+    return here, there
 
 
 def connected(numbers: NDArray[np.int32]) -> NDArray[np.int32]:

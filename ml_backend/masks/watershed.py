@@ -15,14 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ml_backend.masks.instances import EIGHT, Objects, components, in_raster_order
+from ml_backend.masks.instances import (
+    EIGHT,
+    NEIGHBOURS,
+    Objects,
+    Slices,
+    components,
+    in_raster_order,
+    meeting,
+)
 from ml_backend.recipe import Instances
 
 Bool = NDArray[np.bool_]
 Numbers = NDArray[np.int32]
-Slices = tuple[slice, slice]
-
-_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 @dataclass(frozen=True)
@@ -111,9 +116,8 @@ def _part(number: int, box: Slices, mask: Bool, smoothing: float) -> Part | None
 def _passes(basins: Numbers, heights: NDArray[np.floating]) -> Iterator[tuple[int, int, float]]:
     """For every two basins that meet: the highest place at which one gets across."""
     pairs, levels = [], []
-    for down, right in _NEIGHBOURS:
-        here = np.s_[: len(basins) - down, max(0, -right) : basins.shape[1] - max(0, right)]
-        there = np.s_[down:, max(0, right) : basins.shape[1] + min(0, right)]
+    for down, right in NEIGHBOURS:
+        here, there = meeting(basins.shape, down, right)
         one, other = basins[here], basins[there]
         meet = (one != other) & (one > 0) & (other > 0)
         pairs.append(np.sort(np.stack([one[meet], other[meet]], axis=1), axis=1))

@@ -1,13 +1,19 @@
 """Objects one by one through the loop: read, stored, cut, tuned, judged and shown."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from ml_backend.cli import printing
+from ml_backend.loop.context import silent
 from ml_backend.loop.curves import trainings
+from ml_backend.loop.export import export
 from ml_backend.loop.instances import Trials, settings_of
 from ml_backend.loop.masks import keep_mask, load_mask, load_objects, store_mask
-from ml_backend.loop.models import Models
+from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.pool import add_folder
 from ml_backend.loop.predict import predictions_for, regions_from, regions_of
 from ml_backend.masks.instances import components, connected, told_apart
@@ -211,6 +217,9 @@ def test_the_loop_with_objects(house):
     label_map = serving.label_map(house.context.pixels(tile), ["cell"])
     assert len(regions_of(row)) == len(objects(label_map, serving.instances)[1])
     assert len(trainings(house.context, house.project_id)) == 1
+    with printing.console.capture() as printed:
+        printing.show_models(house.context, house.project)
+    assert "PQ" in printed.get()
 
 
 def test_objects_may_be_cut_as_the_recipe_says(house):
@@ -223,3 +232,72 @@ def test_objects_may_be_cut_as_the_recipe_says(house):
     assert model.card["instances"]["settings"]["neck"] == 2.0
     assert model.card["instances"]["found"] is None
     assert "instances" in house.catalog.models.gates(house.project_id)[-1].numbers["candidate"]
+
+
+def exported(house, source="both"):
+    """Image → its instances as `png_instances` gives them, and the categories of COCO's."""
+    out = house.folder / "out"
+    formats = ("png_instances", "coco_instances", "coco_panoptic")
+    export(house.context, house.project_id, out, formats=formats, source=source, progress=silent)
+    rows = json.loads((out / "coco_instances.json").read_text())
+    names = {row["id"]: row["file_name"] for row in rows["images"]}
+    found = {}
+    for image_id, name in names.items():
+        with Picture.open(out / "png_instances" / Path(name).with_suffix(".png")) as picture:
+            found[name] = np.array(picture).astype(np.int32)
+        count = sum(row["image_id"] == image_id for row in rows["annotations"])
+        assert count == found[name].max()
+    return found
+
+
+def test_instance_exports_have_peoples_objects_and_the_models(house):
+    """What people told apart, what the model cuts; without objects, components."""
+    house.recipe({"instances.enabled": True})
+    house.fill(6)
+    house.step("select")
+    label_map, numbers = halves()
+    answered(house, regions(numbers, house.labels))
+    (found,) = exported(house, "people").values()
+    np.testing.assert_array_equal(found, numbers)
+    house.recipe({"instances.enabled": False})
+    house.step("sync")
+    (found,) = exported(house, "people").values()
+    np.testing.assert_array_equal(found, label_map)
+
+
+def test_the_models_objects_are_exported_as_they_are_shown(house, monkeypatch):
+    """Cut by the settings of the version's card."""
+    house.recipe({"instances.enabled": True})
+    house.fill(12)
+    house.labelled_round()
+    house.step("train")
+    label_map, _ = pair(32 * 2)
+    small = np.ascontiguousarray(label_map[::2, ::2])
+    monkeypatch.setattr(Serving, "label_map", lambda *_: small)
+    serving = Models(house.context).current(house.project)
+    expected, _ = objects(small, serving.instances)
+    for found in exported(house, "model").values():
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_objects_in_neighbouring_tiles_are_one(house):
+    """An object that two tiles show is exported once; those told apart within a tile stay two."""
+    house.recipe({"instances.enabled": True, "pool.tile": 32, "selection.audit_share": 0.0})
+    house.fill(4, side=64)
+    house.recipe({"selection.batch": 16})
+    house.step("select")
+    bar = np.zeros((32, 32), np.uint8)
+    bar[10:14] = 1
+    for task_id in sorted(house.studio.tasks):
+        numbers = bar.astype(np.int32)
+        numbers[12:14] *= 2
+        house.studio.create_annotation(task_id, regions(numbers, house.labels))
+    house.step("sync")
+    whole = 0
+    for found in exported(house, "people").values():
+        rows = found[found.any(axis=1)]
+        if (rows > 0).all():  # both tiles of every row were asked about
+            whole += 1
+            assert [len(set(row)) for row in rows.tolist()] == [1] * len(rows)
+            assert found.max() == len(rows) // 2
+    assert whole
