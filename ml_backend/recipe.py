@@ -124,6 +124,11 @@ class Training(_Section):
     warm_start: bool = Field(
         True, description="Start from the current model's weights when they fit."
     )
+    freeze_encoder: bool = Field(
+        False,
+        description="Keep the encoder as it came (pretrained, or the current model's) and train "
+        "the decoder alone.",
+    )
     seed: int = Field(0, description="Seed of weights, patches and augmentation.")
 
 
@@ -265,6 +270,49 @@ class Loop(_Section):
     )
 
 
+class Instances(_Section):
+    """Objects one by one, also where they touch; takes effect with the next model."""
+
+    enabled: bool = Field(
+        False, description="Cut touching objects apart, and show and count each for itself."
+    )
+    neck: float | None = Field(
+        0.75,
+        ge=0,
+        description="How much narrower than the smaller of two objects, px of radius, the neck "
+        "between them is where they are cut; null never cuts.",
+    )
+    smoothing: float = Field(
+        0.5, ge=0, le=50, description="Blur of the distances from the edge, px: ragged edges."
+    )
+    minimum_area: int = Field(0, ge=0, description="Smaller objects are left out, px.")
+    tune: bool = Field(
+        True, description="Choose neck and smoothing on the validation images after a training."
+    )
+
+
+class Tuning(_Section):
+    """What `brushloop tune` tries; a model does not depend on it."""
+
+    trials: int = Field(20, ge=1, description="How many recipes are tried.")
+    over: dict[str, str] = Field(
+        {
+            "training.learning_rate": "1e-4..1e-2:log",
+            "training.batch_size": "4,8,16",
+        },
+        description="Keys of network and training to tune, and the values they may take.",
+    )
+    grid: dict[str, str] = Field(
+        {
+            "network.architecture": "Unet,DeepLabV3Plus",
+            "training.freeze_encoder": "false,true",
+            "training.learning_rate": "1e-4,3e-4,1e-3",
+            "training.batch_size": "4,8",
+        },
+        description="Keys and values of which `tune --grid` tries every combination.",
+    )
+
+
 _FOR_EVER = 10**6  # rounds
 
 
@@ -280,6 +328,8 @@ class Recipe(_Section):
     selection: Selection = Selection()
     pool: Pool = Pool()
     loop: Loop = Loop()
+    instances: Instances = Instances()
+    tuning: Tuning = Tuning()
     schedule: dict[str, Step] = Field(
         {}, description="Settings of the training that change with the rounds, by their paths."
     )

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None, ge=1, description="Processor threads for torch; by default all cores."
     )
+    track: str | None = Field(
+        None, description="Where epochs go besides the catalog: tensorboard, mlflow, or both."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe message that is logged."
     )

@@ -91,15 +91,21 @@ def show_models(context: "Context", project: "Project") -> None:
     """Print every version with its status and the gate's last word on it."""
     gates = {gate.candidate: gate for gate in context.catalog.models.gates(project.id)}
     table = Table(title=f"Models of project {project.id} ({project.title})")
-    for head in ("version", "status", "val IoU", "val Dice", "train tiles", "parent", "gate"):
+    found = context.catalog.models.all(project.id)
+    measured = ["iou", "dice"]
+    measured += ["pq"] if any(model.card.get("instances") for model in found) else []
+    names = {"iou": "val IoU", "dice": "val Dice", "pq": "val PQ"}
+    heads = ("version", "status", *(names[key] for key in measured), "train tiles", "parent")
+    for head in (*heads, "gate"):
         table.add_column(head)
-    for model in context.catalog.models.all(project.id):
+    for model in found:
         metrics = model.card.get("metrics") or {}
+        values = metrics | {"pq": (metrics.get("instances") or {}).get("pq")}
         gate = gates.get(model.version)
         table.add_row(
             model.version,
             model.status,
-            *(f"{metrics[key]:.3f}" if metrics.get(key) else "-" for key in ("iou", "dice")),
+            *(f"{values[key]:.3f}" if values.get(key) is not None else "-" for key in measured),
             str(model.card.get("train_tiles", "-")),
             model.parent or "-",
             f"{gate.decision}: {gate.numbers.get('reason', '')}" if gate else "-",

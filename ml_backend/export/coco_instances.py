@@ -23,7 +23,6 @@ from ml_backend.export.formats import Add, exporter
 from ml_backend.export.items import ExportItem
 from ml_backend.export.rings import rings
 from ml_backend.export.stage import Part
-from ml_backend.masks.instances import components
 from ml_backend.masks.labels import LabelConfig
 
 Fields = dict[str, object]
@@ -83,7 +82,7 @@ def _add(document: CocoDocument, item: ExportItem, *, polygons: bool) -> int:
     """Write an image and its instances; how many have holes that no polygon can leave out."""
     with_holes = 0
     image_id = document.image(item)
-    instances, labels_of = components(item.label_map)
+    instances, labels_of = item.instances()
     regions = instance_regions(instances, len(labels_of))
     boxes = ndimage.find_objects(instances) if polygons else ()
     for index, (label, fields) in enumerate(zip(labels_of, regions, strict=True)):

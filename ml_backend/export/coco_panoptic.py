@@ -20,7 +20,6 @@ from ml_backend.export.formats import Add, exporter
 from ml_backend.export.items import ExportItem
 from ml_backend.export.png import png_bytes
 from ml_backend.export.stage import Part
-from ml_backend.masks.instances import components
 from ml_backend.masks.labels import LabelConfig
 
 _FOLDER = "coco_panoptic"
@@ -46,7 +45,7 @@ def write_panoptic(part: Part, config: LabelConfig) -> Iterator[Add]:
 
 def _add(document: CocoDocument, item: ExportItem, name: str) -> bytes:
     """Write an image and its segments; the PNG of its ids."""
-    instances, labels_of = components(item.label_map)
+    instances, labels_of = item.instances()
     regions = instance_regions(instances, len(labels_of))
     segments = [
         {

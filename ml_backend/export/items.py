@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import DataError, RegionError
-from ml_backend.masks.instances import pixel_counts
+from ml_backend.masks.instances import Objects, components, pixel_counts
 from ml_backend.masks.labels import IGNORE
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -28,7 +28,8 @@ class ExportItem:
     255 unknown. `source`: who drew it: people in Label Studio (`annotation`), whoever made the
     mask that came with the image (`given`), the model, or people and the model (`both`). What
     more is known: `task_url`, pages in Label Studio, and `annotator`, who submitted it, each
-    with a space between several; `version`, of the model that drew; `split`, `train` or `val`.
+    with a space between several; `version`, of the model that drew; `split`, `train` or `val`;
+    `objects`, which gives the mask's objects where some touch that are told apart.
     """
 
     name: str
@@ -38,6 +39,11 @@ class ExportItem:
     annotator: str | None = None
     version: str | None = None
     split: str | None = None
+    objects: Callable[[], Objects] | None = None
+
+    def instances(self) -> Objects:
+        """Number the objects, and give the label of each; where nothing is said, components."""
+        return components(self.label_map) if self.objects is None else self.objects()
 
 
 @dataclass(frozen=True)

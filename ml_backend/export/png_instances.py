@@ -19,7 +19,6 @@ from ml_backend.export.formats import Add, exporter
 from ml_backend.export.items import ExportItem
 from ml_backend.export.png import png_bytes
 from ml_backend.export.stage import Part
-from ml_backend.masks.instances import components
 from ml_backend.masks.labels import LabelConfig
 
 _MOST = 2**16 - 1
@@ -49,7 +48,7 @@ def write_png_instances(part: Part, config: LabelConfig) -> Iterator[Add]:
 
 def _encoded(item: ExportItem, config: LabelConfig) -> tuple[bytes, dict[str, str]]:
     """An image's instances as a PNG, and the label of each number."""
-    instances, labels_of = components(item.label_map)
+    instances, labels_of = item.instances()
     if len(labels_of) > _MOST:
         raise RegionError(
             f"the mask of {item.name!r} has {len(labels_of)} instances, and a 16-bit PNG holds "

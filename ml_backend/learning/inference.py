@@ -1,7 +1,7 @@
 """Images → probabilities, in blended windows batched across images; and how good they are."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ml_backend.learning.calibration import temper
 from ml_backend.learning.data import Sample
 from ml_backend.learning.device import autocast, describe_mode, resolve_device
 from ml_backend.learning.inside import Inside, Seed
 from ml_backend.learning.losses import Loss
-from ml_backend.learning.metrics import Confusion
+from ml_backend.learning.metrics import IGNORE, Confusion, Reliability
 from ml_backend.learning.networks import (
     STRIDE,
     channels_last,
@@ -58,8 +59,9 @@ class _Job(NamedTuple):
 class Predictor:
     """A network ready to predict (H, W, 3) uint8 images of any size.
 
-    `mode` says what it computes with, such as `cpu float32 channels_last`. Calls from several
-    threads are safe; the network is put into evaluation mode once and never changed.
+    `mode` says what it computes with, such as `cpu float32 channels_last`. `temperature` makes the
+    probabilities mean what they say (see `calibration.py`) and changes no label map. Calls from
+    several threads are safe; the network is put into evaluation mode once and never changed.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Predictor:
         overlap: int,
         batch_size: int,
         device: str = "cpu",
+        temperature: float = 1.0,
     ) -> None:
         self.classes = classes
+        self.temperature = temperature
         self.device = resolve_device(device)
         self.mode = describe_mode(self.device)
         self._model = channels_last(model.to(self.device)).eval()
@@ -135,7 +139,10 @@ class Predictor:
                     features[job.image].append(seen.features_D)
         for (image, _), parts, deepest in zip(group, answers, features, strict=True):
             shape = passes, channels, image.shape[0], image.shape[1]
-            yield Seen(_joined(parts, shape), np.mean(deepest, axis=0, dtype=np.float32))
+            probs_TCHW = _joined(parts, shape)
+            for probs_CHW in probs_TCHW:  # not the windows: the blend is what T was fitted on
+                temper(probs_CHW, self.temperature)
+            yield Seen(probs_TCHW, np.mean(deepest, axis=0, dtype=np.float32))
 
     def _forward(
         self,
@@ -177,6 +184,7 @@ def predictor_from_state(
     classes: int,
     prediction: Prediction,
     device: str = "cpu",
+    temperature: float = 1.0,
 ) -> Predictor:
     """The predictor of stored weights. Raises `ModelFileError` when they do not fit."""
     return Predictor(
@@ -186,12 +194,16 @@ def predictor_from_state(
         overlap=prediction.overlap,
         batch_size=prediction.batch_size,
         device=device,
+        temperature=temperature,
     )
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Pooled over all pixels of `images` images; nan where nothing could be counted."""
+    """Pooled over all pixels of `images` images; nan where nothing could be counted.
+
+    `ece` is the expected calibration error of the probabilities, 0..1.
+    """
 
     mean_iou: float
     mean_dice: float
@@ -199,13 +211,21 @@ class Metrics:
     accuracy: float
     images: int
     loss: float
+    ece: float
 
 
 def evaluate(
-    predictor: Predictor, samples: Sequence[Sample], classes: int, loss: Loss | None = None
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    classes: int,
+    loss: Loss | None = None,
+    each: Callable[[int, U8, U8], None] | None = None,
 ) -> Metrics:
-    """Compare predictions with label maps; `loss` is averaged over images when given."""
-    confusion = Confusion(classes)
+    """Compare predictions with label maps; `loss` is averaged over images when given.
+
+    `each` is told index, predicted and true label map, (H, W) uint8, of every sample in order.
+    """
+    confusion, reliability = Confusion(classes), Reliability()
     truths: deque[U8] = deque()
     costs: list[float] = []
 
@@ -215,9 +235,13 @@ def evaluate(
             truths.append(truth)
             yield image
 
-    for probs in predictor.probs_many(images()):
+    for index, probs in enumerate(predictor.probs_many(images())):
         truth = truths.popleft()
-        confusion.add(probs.argmax(axis=0), truth)
+        likeliest, known = probs.argmax(axis=0), truth != IGNORE
+        confusion.add(likeliest, truth)
+        if each:
+            each(index, likeliest.astype(np.uint8), truth)
+        reliability.add(probs.max(axis=0)[known], (likeliest == truth)[known])
         if loss:
             target = torch.from_numpy(truth.astype(np.int64))[None]
             costs.append(float(loss(to_logits(torch.from_numpy(probs)[None]), target)))
@@ -228,4 +252,5 @@ def evaluate(
         confusion.accuracy(),
         len(samples),
         float(np.mean(costs)) if costs else float("nan"),
+        reliability.ece(),
     )

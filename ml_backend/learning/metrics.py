@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 IGNORE = 255
 LabelMap = npt.NDArray[np.integer[Any]]
@@ -66,6 +68,65 @@ class Confusion:
         """Share of the known pixels that are right, background included; nan without any."""
         total = int(self.counts.sum())
         return float(np.trace(self.counts) / total) if total else float("nan")
+
+
+class Reliability:
+    """How often a pixel's likeliest label is right, by how confident it was: 15 equal bins."""
+
+    _BINS = 15
+
+    def __init__(self) -> None:
+        self._weight, self._confidence, self._right = np.zeros((3, self._BINS))
+
+    def add(
+        self,
+        confidence_N: npt.NDArray[np.floating[Any]],
+        right_N: npt.NDArray[np.bool_],
+        weights_N: Scores | None = None,
+    ) -> None:
+        """Count pixels: the probability of their likeliest label, 0..1, and whether it is right."""
+        bins = np.minimum((confidence_N * self._BINS).astype(np.int64), self._BINS - 1)
+        weights = np.ones(bins.shape) if weights_N is None else weights_N
+
+        def summed(values: npt.NDArray[np.floating[Any]]) -> Scores:
+            return np.bincount(bins, values, minlength=self._BINS).astype(np.float64)
+
+        self._weight += summed(weights)
+        self._confidence += summed(weights * confidence_N)
+        self._right += summed(weights * right_N)
+
+    def ece(self) -> float:
+        """Expected calibration error: mean gap of confidence and accuracy, 0..1; nan if nothing."""
+        total = self._weight.sum()
+        gaps = np.abs(self._confidence - self._right).sum()
+        return float(gaps / total) if total else float("nan")
+
+
+class PixelCounts:
+    """A `Confusion` in the making on the training's device, which is never waited for."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self._classes = classes
+        self._side = classes + 1
+        # the last place takes the ignored pixels
+        self._counts = torch.zeros(self._side**2 + 1, dtype=torch.int64, device=device)
+
+    def add(self, logits_NCHW: Tensor, target_NHW: Tensor) -> None:
+        """Count a batch: logits with one channel (sigmoid) or K + 1, labels int64."""
+        binary = logits_NCHW.shape[1] == 1
+        pred = (logits_NCHW[:, 0] > 0).long() if binary else logits_NCHW.argmax(dim=1)
+        ignored = self._side**2
+        pairs = torch.where(target_NHW == IGNORE, ignored, target_NHW * self._side + pred).flatten()
+        if pairs.device.type == "cpu":  # where scatter_add_ takes fifteen times as long
+            self._counts += torch.bincount(pairs, minlength=ignored + 1)
+        else:  # where bincount would wait for the device
+            self._counts.scatter_add_(0, pairs, torch.ones_like(pairs))
+
+    def confusion(self) -> Confusion:
+        """What has been counted."""
+        confusion = Confusion(self._classes)
+        confusion.counts += self._counts[:-1].view(self._side, self._side).cpu().numpy()
+        return confusion
 
 
 def dice(a_HW: LabelMap, b_HW: LabelMap) -> float:

@@ -17,6 +17,7 @@ from ml_backend.learning.data import Patches, Sample, cached
 from ml_backend.learning.device import autocast, resolve_device
 from ml_backend.learning.inference import Metrics, Predictor, evaluate
 from ml_backend.learning.losses import Loss, make_loss, weights_of
+from ml_backend.learning.metrics import Confusion, PixelCounts
 from ml_backend.learning.networks import build_network, load_fitting, normalise
 from ml_backend.learning.references import Reference
 from ml_backend.recipe import Recipe, Training
@@ -27,7 +28,11 @@ _WARM_UP = 0.05
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch (counted from 1 of `epochs`); validation values are nan without images."""
+    """One epoch (counted from 1 of `epochs`); validation values are nan without images.
+
+    Training values are running means over the epoch's augmented patches, taken while the weights
+    moved (and with dropout): they cost no pass of their own, and lag behind the epoch's end.
+    """
 
     epoch: int
     epochs: int
@@ -37,6 +42,9 @@ class EpochRecord:
     val_dice: float
     val_accuracy: float
     seconds: float
+    train_iou: float = math.nan
+    train_dice: float = math.nan
+    train_accuracy: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -88,11 +96,13 @@ def train(
         for epoch in range(len(run.records), epochs):
             started = clock()
             torch.manual_seed(settings.seed + 7919 * (epoch + 1))  # dropout, also after a restart
-            train_loss = _train_epoch(run, patches, range(bounds[epoch], bounds[epoch + 1]), loss)
+            steps = range(bounds[epoch], bounds[epoch + 1])
+            train_loss, seen = _train_epoch(run, patches, steps, loss)
             metrics = _validate(run, val, loss)
             record = EpochRecord(
                 epoch + 1, epochs, train_loss, metrics.loss, metrics.mean_iou, metrics.mean_dice,
                 metrics.accuracy, clock() - started,
+                seen.mean_iou(), seen.mean_dice(), seen.accuracy(),
             )  # fmt: skip
             run.keep(record)
             if checkpoint:
@@ -101,11 +111,16 @@ def train(
     return Trained(run.best, run.records, run.best_epoch)
 
 
-def _train_epoch(run: "_Run", patches: Patches, steps: range, loss: Loss) -> float:
-    """Take the optimizer through `steps`; returns the mean loss."""
+def _train_epoch(
+    run: "_Run", patches: Patches, steps: range, loss: Loss
+) -> tuple[float, Confusion]:
+    """Take the optimizer through `steps`; returns the mean loss and the patches' pixel counts."""
     settings, model, place = run.settings, run.model, run.place
     model.train()
+    if settings.freeze_encoder:
+        model.get_submodule("encoder").eval()  # its running statistics stay as they came, too
     total = torch.zeros((), device=place)
+    counts = PixelCounts(run.classes, place)
     for step, batch in zip(steps, patches.batches(steps), strict=True):
         for group in run.optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
@@ -120,13 +135,14 @@ def _train_epoch(run: "_Run", patches: Patches, steps: range, loss: Loss) -> flo
         run.optimizer.step()
         _follow(run.average, model, min(settings.average, (1 + step) / (10 + step)))
         total += cost.detach()
+        counts.add(logits.detach(), target)
     mean = float(total) / len(steps)  # the epoch's only wait for an accelerator
     if not math.isfinite(mean):
         raise LearningError(
             f"the loss is {mean} after step {steps[-1]}; lower training.learning_rate "
             f"(now {settings.learning_rate:g})"
         )
-    return mean
+    return mean, counts.confusion()
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -188,6 +204,8 @@ class _Run:
         self.recipe, self.classes, self.place = recipe, classes, place
         self.settings: Training = recipe.training
         self.model = _start_network(recipe, classes, initial).to(place)
+        if self.settings.freeze_encoder:
+            self.model.get_submodule("encoder").requires_grad_(requires_grad=False)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
         self.optimizer = _build_optimizer(self.model, self.settings)
         self.records: list[EpochRecord] = []

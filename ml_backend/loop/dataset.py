@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import load_mask
-from ml_backend.store.rows import Image, Labelled, Project
+from ml_backend.store.rows import Labelled, Project
 
 if TYPE_CHECKING:
     from ml_backend.learning.data import Sample
@@ -54,7 +54,9 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
         val = source_val
         train += [item for item in sources if item.tile.image.split == "train"]
     project = context.catalog.projects.get(project_id)
-    learning = project.recipe.model_dump_json(include={"network", "training", "schedule"})
+    cut = {"instances"} if project.recipe.instances.enabled else set()
+    sections = {"network", "training", "schedule"} | cut
+    learning = project.recipe.model_dump_json(include=sections)
     digest = hashlib.sha256(learning.encode())
     digest.update(repr(context.labels(project).names).encode())
     for side, items in (("train", train), ("val", val)):
@@ -130,30 +132,26 @@ def source_keys(context: Context, project: Project, dataset: Dataset) -> dict[st
     """Give the recipe's keys that differ while nothing but source images is learned from."""
     wanted = project.recipe.training.source_augmentation
     roles = {item.tile.image.role for item in dataset.train}
-    if wanted is None or roles != {"source"} or not _looks(context, project):
+    if wanted is None or roles != {"source"} or not looks_of(context, project.id):
         return {}
     return {"training.augmentation": wanted}
 
 
-def _looks(context: Context, project: Project) -> list[Image]:
-    """Find the images by whose looks a training may be helped: the pool's, never validation's."""
-    return [
-        image
-        for image in context.catalog.pool.images(project.id)
-        if (image.role, image.split, image.status) == ("pool", "train", "ready")
-    ]
-
-
 def references_of(context: Context, project: Project) -> "list[Reference]":
-    """Give the images whose looks the augmentation may borrow, if it does.
-
-    These are the pool's, but for validation images: by their looks alone they must not help.
-    """
+    """Give the images whose looks the augmentation may borrow, if it does."""
     from ml_backend.learning.augment import NEEDS_POOL
-    from ml_backend.learning.references import Reference
 
     if project.recipe.training.augmentation not in NEEDS_POOL:
         return []
+    return looks_of(context, project.id)
+
+
+def looks_of(context: Context, project_id: int) -> "list[Reference]":
+    """Give the pool's images but for those of the validation: even their looks must not help."""
+    from ml_backend.learning.references import Reference
+
     return [
-        Reference(image.name, partial(context.whole, image)) for image in _looks(context, project)
+        Reference(image.name, partial(context.whole, image))
+        for image in context.catalog.pool.images(project_id)
+        if (image.role, image.split, image.status) == ("pool", "train", "ready")
     ]

@@ -7,18 +7,15 @@ from itertools import chain
 from pathlib import Path
 from typing import cast, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ml_backend.errors import NotFound, UnknownName
 from ml_backend.export import EXPORTERS, ExportItem, Planned, write
 from ml_backend.export import Report as Written
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.drawings import Drawing, Wanted, drawings, moment_of
-from ml_backend.loop.masks import UNKNOWN, load_mask, write_mask
 from ml_backend.loop.models import Models, Serving
+from ml_backend.loop.stitch import Sources, stitched, stitched_objects
 from ml_backend.recipe import Annotators
-from ml_backend.store.rows import Image, Project
+from ml_backend.store.rows import Project
 
 SOURCES = ("people", "model", "both")
 SPLITS = ("train", "val", "all")
@@ -110,62 +107,24 @@ def _planned(
     states: dict[int, str],
 ) -> Iterator[Planned]:
     """Images to be exported; what they are exported as is noted in `states`."""
-    labels = context.labels(project).names
+    sources = Sources(context, serving, context.labels(project).names)
+    apart = project.recipe.instances.enabled or (serving is not None and serving.instances.enabled)
     site = (context.settings.label_studio_url or "").rstrip("/")
     pages = f"{site}/projects/{project.id}/data?task=" if site else None
     for one in found:
         states[one.image.id] = one.state
-        load = partial(_item, context, one, serving, labels, pages)
-        yield Planned(one.image.name, f"{one.key} {pages}", load)
+        load = partial(_item, sources, one, pages, apart=apart)
+        yield Planned(one.image.name, f"{one.key} {pages}{' apart' * apart}", load)
 
 
-def _item(
-    context: Context,
-    drawing: Drawing,
-    serving: Serving | None,
-    labels: Sequence[str],
-    pages: str | None,
-) -> ExportItem:
+def _item(sources: Sources, drawing: Drawing, pages: str | None, *, apart: bool) -> ExportItem:
     return ExportItem(
         drawing.image.name,
-        _stitch(context, drawing, serving, labels),
+        stitched(sources, drawing),
         drawing.source,
         task_url=" ".join(f"{pages}{task_id}" for task_id in drawing.tasks) if pages else None,
         annotator=" ".join(drawing.annotators),
         version=drawing.version,
         split=drawing.image.split,
+        objects=partial(stitched_objects, sources, drawing) if apart else None,
     )
-
-
-def _stitch(
-    context: Context, drawing: Drawing, serving: Serving | None, labels: Sequence[str]
-) -> NDArray[np.uint8]:
-    """The model's prediction of the whole image, with people's tiles laid over it."""
-    image = drawing.image
-    canvas: NDArray[np.uint8] = np.full((image.height, image.width), UNKNOWN, np.uint8)
-    if drawing.given is not None:
-        canvas = load_mask(context.blobs, drawing.given, labels)
-    elif drawing.version is not None and serving is not None:
-        canvas = _predicted(context, image, serving, labels)
-    drawn: set[int] = set()
-    for one in drawing.people:
-        tile = one.tile
-        place = np.s_[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
-        mask = load_mask(context.blobs, one.mask, labels)
-        if tile.id in drawn:  # another person's: background covers only what is unknown
-            below = canvas[place]
-            mask = np.where((mask == UNKNOWN) | ((mask == 0) & (below != UNKNOWN)), below, mask)
-        canvas[place] = mask
-        drawn.add(tile.id)
-    return canvas
-
-
-def _predicted(
-    context: Context, image: Image, serving: Serving, labels: Sequence[str]
-) -> NDArray[np.uint8]:
-    """What a version says of a whole image; kept for the next export."""
-    key = f"predicted/{serving.version}/{image.id}-{image.sha256[:16]}.png"
-    if not context.blobs.exists(key):
-        label_map = serving.label_map(context.whole(image), serving.labels)
-        write_mask(context.blobs, key, label_map, serving.labels)
-    return load_mask(context.blobs, key, labels)

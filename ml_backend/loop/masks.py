@@ -1,7 +1,8 @@
 """Label maps in the storage: indexed by content, written once, never changed.
 
 A file names the labels of its values, so that a labeling config whose labels were put into
-another order, or given more of them, still reads it rightly.
+another order, or given more of them, still reads it rightly. Where people told touching objects
+apart the file is a colour PNG: red is the label, green + 256 · blue the object's number.
 """
 
 import hashlib
@@ -15,18 +16,27 @@ from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
 from ml_backend.errors import NotFound
+from ml_backend.masks.instances import Objects, components, told_apart
 from ml_backend.store.blobs import Blobs
 
 _LABELS = "labels"
 UNKNOWN = 255
+_MOST_OBJECTS = 2**16 - 1
 
 
 def store_mask(
-    blobs: Blobs, project_id: int, label_map: NDArray[np.uint8], labels: Sequence[str]
+    blobs: Blobs,
+    project_id: int,
+    label_map: NDArray[np.uint8],
+    labels: Sequence[str],
+    objects: NDArray[np.int32] | None = None,
 ) -> str:
-    """Write a label map ((H, W) uint8; value n is the n-th of `labels`) as PNG; its key."""
+    """Write a label map ((H, W) uint8; value n is the n-th of `labels`) as PNG; its key.
+
+    `objects`: (H, W) numbers that tell objects apart which touch; None where none do.
+    """
     height, width = label_map.shape
-    pixels = np.ascontiguousarray(label_map, np.uint8)
+    pixels = _with_objects(label_map, objects)
     names = json.dumps(list(labels))
     identity = f"{width}x{height}:{names}:".encode()
     digest = hashlib.sha256(identity + pixels.tobytes()).hexdigest()
@@ -42,20 +52,30 @@ def keep_mask(
     label_map: NDArray[np.uint8],
     labels: Sequence[str],
     former: str | None,
+    objects: NDArray[np.int32] | None = None,
 ) -> str:
     """Give the key `former` if its file says the same of `labels`; else store the label map.
 
     So reading an annotation again, with more labels or fewer, makes no new mask of an old one.
     """
     if former is not None and blobs.exists(former):
-        known = load_mask(blobs, former, labels)
-        if np.array_equal(known, label_map):
+        known = _read(blobs, former, labels)
+        if np.array_equal(known, _with_objects(label_map, objects)):
             return former
-    return store_mask(blobs, project_id, label_map, labels)
+    return store_mask(blobs, project_id, label_map, labels, objects)
+
+
+def _with_objects(
+    label_map: NDArray[np.uint8], objects: NDArray[np.int32] | None
+) -> NDArray[np.uint8]:
+    """What a file holds: the label map, or three planes. More than 65,535 objects are not told."""
+    if objects is None or objects.max(initial=0) > _MOST_OBJECTS:
+        return np.ascontiguousarray(label_map, np.uint8)
+    return np.stack([label_map, objects % 256, objects // 256], axis=2).astype(np.uint8)
 
 
 def write_mask(blobs: Blobs, key: str, label_map: NDArray[np.uint8], labels: Sequence[str]) -> None:
-    """Write a label map as PNG under a key of the caller's."""
+    """Write a label map, or one with objects, as PNG under a key of the caller's."""
     buffer = BytesIO()
     notes = PngInfo()
     notes.add_text(_LABELS, json.dumps(list(labels)))
@@ -69,6 +89,26 @@ def load_mask(blobs: Blobs, key: str, labels: Sequence[str] | None = None) -> ND
     With `labels`, its values are theirs, whatever the order was when it was written; a label
     that is not among them any more becomes unknown (255).
     """
+    pixels = _read(blobs, key, labels)
+    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
+
+
+def load_objects(
+    blobs: Blobs, key: str, labels: Sequence[str]
+) -> tuple[NDArray[np.uint8], Objects]:
+    """The label map as `load_mask` gives it, and its objects.
+
+    Objects are told apart as people did; where they did not, those that touch are one.
+    """
+    pixels = _read(blobs, key, labels)
+    if pixels.ndim == 2:
+        return pixels, components(pixels)
+    label_map = np.ascontiguousarray(pixels[..., 0])
+    return label_map, told_apart(label_map, pixels[..., 1] + 256 * pixels[..., 2].astype(np.int32))
+
+
+def _read(blobs: Blobs, key: str, labels: Sequence[str] | None) -> NDArray[np.uint8]:
+    """The file's planes, the labels' values in the order of `labels`."""
     try:
         data = blobs.read(key)
     except NotFound:
@@ -77,12 +117,15 @@ def load_mask(blobs: Blobs, key: str, labels: Sequence[str] | None = None) -> ND
             "cursor with `brushloop sync --all` to pull it from Label Studio again"
         ) from None
     with Picture.open(BytesIO(data)) as picture:
-        label_map = np.array(picture)
+        pixels = np.array(picture)
         written = json.loads(picture.info.get(_LABELS, "[]"))
     if labels is None or list(labels)[: len(written)] == written:
-        return label_map
+        return pixels
     table = values_among(written, labels, UNKNOWN)
-    return np.take(table, label_map)
+    if pixels.ndim == 2:
+        return np.take(table, pixels)
+    pixels[..., 0] = np.take(table, pixels[..., 0])
+    return pixels
 
 
 def values_among(written: Sequence[str], labels: Sequence[str], missing: int) -> NDArray[np.uint8]:

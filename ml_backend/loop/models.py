@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.loop.context import Context
+from ml_backend.loop.instances import settings_of
 from ml_backend.loop.masks import values_among
-from ml_backend.recipe import parse_recipe
+from ml_backend.recipe import Instances, parse_recipe
 from ml_backend.store.rows import Project
 from ml_backend.store.weights import load_model, model_key
 
@@ -32,16 +33,21 @@ def load_predictor(context: Context, project: Project, version: str) -> "Predict
         len(card["labels"]),
         project.recipe.prediction,
         context.settings.device,
+        (card.get("calibration") or {}).get("temperature", 1.0),
     )
+
+
+WHOLE = Instances()  # one region a label
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A version in memory; `labels` are those it was trained for."""
+    """A version in memory: for which labels it was trained, and how it cuts objects apart."""
 
     version: str
     predictor: "Predictor"
     labels: tuple[str, ...]
+    instances: Instances = WHOLE
 
     def among(self, probs_CHW: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float32]:
         """Give its probabilities for the project's labels of today, by their names.
@@ -88,6 +94,7 @@ class Models:
             serving = self._loaded.get(project.id)
             if serving is None or serving.version != model.version:
                 predictor = load_predictor(self._context, project, model.version)
-                serving = Serving(model.version, predictor, tuple(model.card["labels"]))
+                labels, instances = tuple(model.card["labels"]), settings_of(model.card)
+                serving = Serving(model.version, predictor, labels, instances)
                 self._loaded[project.id] = serving
         return serving

@@ -15,11 +15,12 @@ import numpy as np
 from ml_backend.errors import DataError, ImageUnreadable
 from ml_backend.loop.context import Context, Progress, silent
 from ml_backend.loop.masks import store_mask
+from ml_backend.masks.instances import or_none
 from ml_backend.masks.labels import parse_label_config
 from ml_backend.masks.tiles import cut_tiles
 from ml_backend.recipe import Recipe
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import Values, read_mask
+from ml_backend.store.masks_in import Values, read_mask, read_objects
 from ml_backend.store.pairs import match_masks
 from ml_backend.store.rows import Image, Tile
 from ml_backend.studio.files import file_name
@@ -171,7 +172,11 @@ def _with_mask(
         )
     background = [names.index(name) + 1 for name in context.labels(project).background]
     label_map[np.isin(label_map, background)] = 0
-    return replace(image, mask=store_mask(context.blobs, project_id, label_map, names))
+    objects = None
+    if project.recipe.instances.enabled and len(names) == 1 and values is None:
+        numbers = read_objects(data, path.name)
+        objects = None if numbers is None else or_none(label_map, numbers)
+    return replace(image, mask=store_mask(context.blobs, project_id, label_map, names, objects))
 
 
 def _broken(image: Image, reason: str) -> Image:

@@ -42,7 +42,9 @@ def noticed(project: Project) -> Reading | None:
         sorted(names), reading.controls, labels.to_name, sorted(roles.ignore),
         sorted(roles.background), roles.unpainted, reading.former,
     )  # fmt: skip
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    # objects that touch are told apart from the day on which the recipe wants it
+    apart = ("objects",) if project.recipe.instances.enabled else ()
+    key = hashlib.sha256(json.dumps((*parts, *apart)).encode()).hexdigest()[:16]
     if before is not None and before.key == key:
         return None
     changed = _changes(before, reading) if before else None
@@ -91,7 +93,9 @@ def _changes(before: Reading, now: Reading) -> str:
         said.append(f"labels not learned: {', '.join(now.aside) or 'none'}")
     if before.unpainted != now.unpainted:
         said.append(f"unpainted pixels: {now.unpainted}")
-    what = "; ".join(said) or "the meaning of labels that are not learned"
+    what = "; ".join(said) or (
+        "the meaning of labels that are not learned, or whether objects are told apart"
+    )
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {what}"
 
 

@@ -206,15 +206,16 @@ def _decoded(
     results, size = raw.get("result") or [], (tile.height, tile.width)
     unknown = project.recipe.labels.unpainted == "unknown"
     try:
-        decoded = decode_results(results, labels, *size)
-        label_map = decoded.label_map
+        apart = project.recipe.instances.enabled
+        decoded = decode_results(results, labels, *size, objects=apart)
+        label_map, objects = decoded.label_map, decoded.objects
         if unknown:
             label_map = decode_results(results, labels, *size, unpainted_unknown=True).label_map
     except DataError as error:
         return {"mask": None, "reason": str(error)}
     model, dice = _shown(context, labels, tile, info, raw, decoded.label_map)
     return {
-        "mask": keep_mask(context.blobs, project.id, label_map, labels.names, former),
+        "mask": keep_mask(context.blobs, project.id, label_map, labels.names, former, objects),
         "reason": "; ".join(decoded.notes) or None,
         "asides": ", ".join(decoded.asides) or None,
         "shown_model": model,

@@ -18,9 +18,13 @@ from ml_backend.loop.dataset import (
     source_keys,
     training_due,
 )
+from ml_backend.loop.finish import finish
+from ml_backend.loop.instances import Counting, settings_of
+from ml_backend.loop.masks import load_objects
 from ml_backend.loop.models import load_predictor
 from ml_backend.loop.promote import decide
 from ml_backend.loop.select import next_batch
+from ml_backend.loop.tracking import Tracked, tracked
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Model, Project
 from ml_backend.store.weights import load_model, model_key, read_card, save_model
@@ -65,6 +69,7 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
             trained = _fit(context, project, dataset, candidate, current, progress)
         except NothingToLearn as error:  # only empty tiles so far: others must be asked about
             return Report(str(error), {}, next_batch(context, project))
+        progress(1, 1, f"{candidate.version}: calibrating it")
         card = _card(context, project, dataset, candidate, trained) | {"round": number}
         _publish(context, project_id, candidate, trained, card)
     progress(1, 1, "asking the gate")
@@ -102,6 +107,7 @@ def _fit(
     from ml_backend.learning.training import train as fit
 
     use_threads(context.settings.threads)
+    home, recipe = context.settings.home, project.recipe
 
     def on_epoch(record: "EpochRecord") -> None:
         numbers = {
@@ -109,6 +115,7 @@ def _fit(
             for key, value in vars(record).items()
         }
         context.catalog.models.save_epoch(candidate.version, record.epoch, numbers)
+        tell(record.epoch, record)
         progress(
             record.epoch,
             record.epochs,
@@ -116,19 +123,21 @@ def _fit(
             f"loss {record.train_loss:.3f}, validation IoU {record.val_iou:.3f}",
         )
 
-    recipe, names = project.recipe, context.labels(project).names
-    return fit(
-        samples_of(context, dataset.train, names, recipe.training.target_weight),
-        samples_of(context, dataset.val, names),
-        recipe=recipe,
-        classes=len(names),
-        labels=names,
-        pool=references_of(context, project),
-        device=context.settings.device,
-        initial=_initial(context, project, current),
-        checkpoint=_checkpoint(context, candidate),
-        on_epoch=on_epoch,
-    )
+    tracking = Tracked(home, project.title, candidate.version, recipe)
+    names = context.labels(project).names
+    with tracked(context.settings.track, tracking) as tell:
+        return fit(
+            samples_of(context, dataset.train, names, recipe.training.target_weight),
+            samples_of(context, dataset.val, names),
+            recipe=recipe,
+            classes=len(names),
+            labels=names,
+            pool=references_of(context, project),
+            device=context.settings.device,
+            initial=_initial(context, project, current),
+            checkpoint=_checkpoint(context, candidate),
+            on_epoch=on_epoch,
+        )
 
 
 def _checkpoint(context: Context, candidate: Model) -> Path:
@@ -176,6 +185,7 @@ def _card(
         "masks": list(dataset.masks),
         "seed": recipe.training.seed,
         "best_epoch": trained.best_epoch,
+        **finish(context, project, dataset, trained),
         "package": __version__,
     }
 
@@ -217,26 +227,36 @@ def _follow(context: Context, project: Project) -> tuple[str, ...]:
 
 
 def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
-    """IoU, Dice (means over labels), accuracy and IoU by label of a version on `dataset.val`.
+    """IoU, Dice (means over labels), accuracy, ECE and IoU by label of a version on `dataset.val`.
 
-    Pooled over all pixels; None where there was nothing to count.
+    Pooled over all pixels; None where there was nothing to count. `instances`: how well it finds
+    objects one by one, where it cuts them.
     """
     from ml_backend.learning.inference import evaluate
 
     predictor = load_predictor(context, project, version)
     names = context.labels(project).names
     samples = samples_of(context, dataset.val, names)
-    metrics: Metrics = evaluate(predictor, samples, len(names))
+    cutting = settings_of(read_card(context.blobs, model_key(project.id, version)))
+    counting = Counting(
+        cutting,
+        len(names),
+        lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
+    )
+    each = counting if cutting.enabled else None
+    metrics: Metrics = evaluate(predictor, samples, len(names), each=each)
     by_class = {
         name: None if np.isnan(value) else float(value)
         for name, value in zip(names, metrics.iou_by_class, strict=True)
     }
-    return {
+    numbers = {
         "iou": _finite(metrics.mean_iou),
         "dice": _finite(metrics.mean_dice),
         "accuracy": _finite(metrics.accuracy),
+        "ece": _finite(metrics.ece),
         "iou_by_class": by_class,
     }
+    return numbers | ({"instances": counting.numbers()} if cutting.enabled else {})
 
 
 def _finite(value: float) -> float | None:

@@ -4,18 +4,22 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from ml_backend.errors import RegionError
 from ml_backend.masks.labels import IGNORE
 
 Bool = NDArray[np.bool_]
+Objects = tuple[NDArray[np.int32], list[int]]
+"""(H, W) numbers 1..N, 0 where there is no object, and the label of each number from 1."""
 
-_EIGHT = np.ones((3, 3), np.bool_)
+Slices = tuple[slice, slice]
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # of a pixel, down and to the right
+EIGHT = np.ones((3, 3), np.bool_)
 _ROWS = 64  # at a time, where numpy would copy the whole array as a larger type
 
 
-def components(label_map: NDArray[np.uint8]) -> tuple[NDArray[np.int32], list[int]]:
+def components(label_map: NDArray[np.uint8]) -> Objects:
     """Number the 8-connected components of every label 1..N by their first pixel in raster order.
 
     `label_map`: (H, W) uint8; 0 background, 255 unknown; neither belongs to an instance. Returns
@@ -35,12 +39,82 @@ def components(label_map: NDArray[np.uint8]) -> tuple[NDArray[np.int32], list[in
             continue
         mask = label_map == label
         if not labels_of:  # the usual single label needs no second array
-            found = int(ndimage.label(mask, _EIGHT, output=instances))
+            found = int(ndimage.label(mask, EIGHT, output=instances))
         else:
-            part, found = ndimage.label(mask, _EIGHT)
+            part, found = ndimage.label(mask, EIGHT)
             np.add(part, len(labels_of), out=instances, where=mask)
         labels_of += [label] * found
-    return instances, _in_raster_order(instances, labels_of)
+    return instances, in_raster_order(instances, labels_of)
+
+
+def numbered(label_map: NDArray[np.uint8], numbers: NDArray[np.int32]) -> Objects:
+    """Number the objects that (H, W) `numbers` tell apart 1..N, as `components` does.
+
+    Pixels of one number above 0 and one label are one object, wherever they lie.
+    """
+    labelled = (label_map > 0) & (label_map != IGNORE)
+    codes = np.where(labelled & (numbers > 0), numbers.astype(np.int64) * 256 + label_map, 0)
+    found, ranks = np.unique(codes, return_inverse=True)
+    objects = (ranks.reshape(codes.shape) + (found[:1] != 0).sum()).astype(np.int32)
+    return objects, in_raster_order(objects, (found[found > 0] % 256).tolist())
+
+
+def told_apart(label_map: NDArray[np.uint8], numbers: NDArray[np.int32]) -> Objects:
+    """`numbered`, where labelled pixels of number 0 are objects by their components."""
+    rest = np.where(numbers == 0, label_map, 0)
+    others, count = components(rest)[0], numbers.max(initial=0)
+    return numbered(label_map, np.where(others > 0, others + count, numbers))
+
+
+def join_across(
+    label_map: NDArray[np.uint8], numbers: NDArray[np.int32], patches: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Give one number to objects of one label that face each other where two `patches` meet.
+
+    All three (H, W). Two go together where they face along at least half of what one of them shows
+    to other patches; a pixel by which an object is off in the next patch joins no neighbours.
+    """
+    faces = []
+    for down, right in NEIGHBOURS[:2]:  # straight across
+        here, there = meeting(label_map.shape, down, right)
+        seam = (patches[here] != patches[there]) & (label_map[here] == label_map[there])
+        seam &= (numbers[here] > 0) & (numbers[there] > 0)
+        faces.append(np.stack([numbers[here][seam], numbers[there][seam]]))
+    pairs, lengths = np.unique(
+        np.sort(np.concatenate(faces, axis=1), axis=0), axis=1, return_counts=True
+    )
+    count = int(numbers.max(initial=0)) + 1
+    shown = sum(np.bincount(side, lengths, minlength=count) for side in pairs)
+    go = lengths >= 0.5 * np.minimum(*np.asarray(shown)[pairs])
+    graph = sparse.coo_matrix((np.ones(go.sum()), pairs[:, go]), (count, count))
+    _, groups = sparse.csgraph.connected_components(graph, directed=False)
+    joined: NDArray[np.int32] = np.where(numbers > 0, groups[numbers] + 1, 0).astype(np.int32)
+    return joined
+
+
+def meeting(shape: tuple[int, ...], down: int, right: int) -> tuple[Slices, Slices]:
+    """The pixels that have a neighbour so far down and to the right, and those neighbours."""
+    height, width = shape
+    here = np.s_[: height - down, max(0, -right) : width - max(0, right)]
+    there = np.s_[down:, max(0, right) : width + min(0, right)]
+    return here, there
+
+
+def connected(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Number the connected parts (8 neighbours) of equal number, (H, W); 0 stays 0."""
+    from skimage import measure  # slow to import
+
+    return np.asarray(
+        measure.label(numbers, background=0, connectivity=2),  # type: ignore[no-untyped-call]
+        dtype=np.int32,
+    )
+
+
+def or_none(label_map: NDArray[np.uint8], numbers: NDArray[np.int32]) -> NDArray[np.int32] | None:
+    """`numbers` put into order if they tell objects apart that touch; None where none do."""
+    mine, _ = told_apart(label_map, numbers)
+    plain, _ = components(label_map)
+    return None if np.array_equal(mine, plain) else mine
 
 
 def pixel_counts(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -51,7 +125,7 @@ def pixel_counts(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
     return counts
 
 
-def _in_raster_order(instances: NDArray[np.int32], labels_of: list[int]) -> list[int]:
+def in_raster_order(instances: NDArray[np.int32], labels_of: list[int]) -> list[int]:
     """Renumber in place by first pixel; return the labels in the new order."""
     flat = instances.reshape(-1)
     # A component's first pixel starts a run, and runs are far fewer than pixels
@@ -85,6 +159,20 @@ def each_component(mask: Bool, minimum_area: int = 0) -> Iterator[Bool]:
             single[box] = False
 
 
+def each_object(objects: Objects, label: int, minimum_area: int = 0) -> Iterator[Bool]:
+    """`each_component` for the objects of one label."""
+    numbers, labels_of = objects
+    single = np.zeros(numbers.shape, np.bool_)
+    for number, box in enumerate(ndimage.find_objects(numbers), 1):
+        if labels_of[number - 1] != label:
+            continue
+        part = numbers[box] == number
+        if np.count_nonzero(part) >= minimum_area:
+            single[box] = part
+            yield single
+            single[box] = False
+
+
 def without_specks(mask: Bool, minimum_area: int) -> Bool:
     """Return a mask without its components of fewer than `minimum_area` pixels."""
     if minimum_area <= 1:
@@ -97,5 +185,5 @@ def without_specks(mask: Bool, minimum_area: int) -> Bool:
 
 
 def _label(mask: Bool) -> tuple[NDArray[np.int32], int]:
-    numbers, count = ndimage.label(mask, _EIGHT)
+    numbers, count = ndimage.label(mask, EIGHT)
     return numbers, count

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import DataError, LabelConfigError, RegionError
 from ml_backend.masks.geometry import Geometry, draw, geometry_of
+from ml_backend.masks.instances import connected, or_none
 from ml_backend.masks.labels import IGNORE, SHAPES, LabelConfig
 from ml_backend.masks.shapes import Patch
 from ml_backend.masks.writing import JSON_LIMIT, encode_results
@@ -30,12 +31,14 @@ _ELSEWHERE = frozenset({"keypoint", "keypointlabels", "vector", "vectorlabels"})
 class Decoded:
     """A label map, (H, W) uint8, and what was left out of it, in words for people.
 
-    `asides`: the types of the results that are no regions at all, such as choices.
+    `asides`: the types of the results that are no regions at all, such as choices. `objects`,
+    (H, W) int32: numbers that tell objects apart which touch; None where none do, or unasked.
     """
 
     label_map: NDArray[np.uint8]
     notes: tuple[str, ...]
     asides: tuple[str, ...] = ()
+    objects: NDArray[np.int32] | None = None
 
 
 def decode_results(
@@ -45,20 +48,23 @@ def decode_results(
     width: int,
     *,
     unpainted_unknown: bool = False,
+    objects: bool = False,
 ) -> Decoded:
     """Paint an annotation's regions in their order: a later region covers earlier ones.
 
     Regions of all of the config's controls that draw areas count; other results are noted.
     Labels that the config sets aside are painted as it says, and with `unpainted_unknown` what no
-    region covers is unknown (255). Raises RegionError for unknown labels, several labels on one
-    region, shapes that are none and regions drawn on an image of another size, MalformedRLE for
-    brush pixels that cannot be read; all name the region.
+    region covers is unknown (255). With `objects` the connected parts of every region are objects
+    of their own, also where two regions of one label touch. Raises RegionError for unknown labels,
+    several labels on one region, shapes that are none and regions drawn on an image of another
+    size, MalformedRLE for brush pixels that cannot be read; all name the region.
     """
     notes: dict[str, None] = {}
     asides: dict[str, None] = {}
     former: Counter[str] = Counter()
     label_map = np.full((height, width), IGNORE if unpainted_unknown else 0, np.uint8)
-    for region in _regions(results, config, notes, asides):
+    drawn = np.zeros((height, width) if objects else (0, 0), np.int32)
+    for number, region in enumerate(_regions(results, config, notes, asides), 1):
         values = _values(region, config)
         if len(values) > 1:
             names = ", ".join(values)
@@ -66,13 +72,16 @@ def decode_results(
         patch = _patch(region, height, width)
         ((name, value),) = values.items()
         label_map[patch.rows, patch.columns][patch.mask] = value
+        if objects:
+            drawn[patch.rows, patch.columns][patch.mask] = number
         former[name] += name in config.former
     for name in filter(former.get, former):
         notes[
             f"the labeling config no longer has the label {name!r}: the pixels of its regions "
             f"({former[name]}) count as unknown; relabel them, or give the config that label again"
         ] = None
-    return Decoded(label_map, tuple(notes), tuple(asides))
+    apart = or_none(label_map, connected(drawn)) if objects else None
+    return Decoded(label_map, tuple(notes), tuple(asides), apart)
 
 
 def label_stack(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import RegionError
-from ml_backend.masks.instances import each_component, without_specks
+from ml_backend.masks.instances import Objects, each_component, each_object, without_specks
 from ml_backend.masks.labels import IGNORE, BrushControl, LabelConfig
 from ml_backend.masks.rle import encode_array
 
@@ -25,12 +25,14 @@ def encode_results(
     salt: str = "",
     as_arrays: bool = False,
     instances: bool = False,
+    objects: Objects | None = None,
     minimum_area: int = 0,
     limit: int | None = JSON_LIMIT,
 ) -> list[dict[str, Any]]:
     """Write a label map as brush regions; background and ignored pixels are written as none.
 
-    One region a label; with `instances` one a connected component. Components of fewer than
+    One region a label; with `instances` one a connected component, with `objects` one an object
+    of these (see `watershed.objects`). Components or objects of fewer than
     `minimum_area` pixels are left out, and so are labels that no brush control of the config
     has. `scores`: confidence 0..1 by pixel value, for the regions that have one; or of each
     pixel, (H, W), of which a region gets the mean. Ids follow from control, label, pixels and
@@ -45,7 +47,12 @@ def encode_results(
         target = config.written_by(name)
         if target is None:
             continue
-        for mask in _masks(label_map == value, instances=instances, minimum_area=minimum_area):
+        masks = (
+            each_object(objects, value, minimum_area)
+            if objects is not None
+            else _masks(label_map == value, instances=instances, minimum_area=minimum_area)
+        )
+        for mask in masks:
             stream = encode_array(mask)
             size += json_size(stream) * (1 if target.brush is None else 2)
             if limit is not None and size > limit:

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import ConfigError, RegionError
+from ml_backend.masks.instances import connected
 from ml_backend.store.raster import MAX_PIXELS, Raster, read_raster
 
 IGNORE = 255
@@ -40,6 +41,7 @@ _AGREE = 16  # channels of a grey JPEG differ by as much
 _NEAR = 8
 _MOST_LEVELS = 8  # more of them stand too close to tell them from noise
 _THIRD_GREY = 0.02
+_PIECES = 2
 
 
 def parse_values(text: str) -> dict[Code, int]:
@@ -105,6 +107,30 @@ def read_mask(
         return _on_black(plane, name, labels)
     codes = _codes(_grey(plane, raster), name, labels)
     return _one_label(codes, name) if labels == 1 else _known(codes, name, labels)
+
+
+def read_objects(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32] | None:
+    """The numbers of a one-label mask file that numbers its objects, (H, W) int32; else None.
+
+    Numbers are grey whole numbers, at least two above 0, of 16 bits or more, or of 8 up to 127 as
+    `read_mask` has it. Where they lie about in many more pieces than there are numbers they are
+    soft edges.
+    """
+    raster = read_raster(data, name, max_pixels)
+    plane = raster.values
+    if raster.palette is not None or plane.ndim != 2 or plane.dtype.kind not in "ui":
+        return None
+    if plane.dtype == np.uint16 and not (plane % 257).any():
+        plane = (plane // 257).astype(np.uint8)
+    if plane.dtype == np.uint8 and plane.max(initial=0) > 127:
+        return None
+    found, ranks = np.unique(np.maximum(plane, 0), return_inverse=True)
+    above = int(found.size > 0 and found[0] != 0)  # the lowest is an object, too
+    numbers: NDArray[np.int32] = (ranks.reshape(plane.shape) + above).astype(np.int32)
+    several = int(numbers.max(initial=0))
+    if several < 2 or connected(numbers).max() > _PIECES * several:
+        return None
+    return numbers
 
 
 def _by_rules(raster: Raster, values: Values, labels: int) -> NDArray[np.uint8]:

@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 import typer
 from PIL import Image
+from support.commands import complaint, run
 from support.house import open_house, save_picture
-from typer.testing import CliRunner
 
-from ml_backend.cli import app, main
-from ml_backend.loop.context import Context
+from ml_backend.cli import app
 from ml_backend.masks.labels import make_label_config
-from ml_backend.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,43 +29,6 @@ def commands(command, path=()):
 
 
 COMMANDS = list(commands(typer.main.get_command(app)))
-
-
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch, tmp_path):
-    """No setting of the machine reaches these tests; relative paths are harmless."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"BRUSHLOOP_{name.upper()}", raising=False)
-    monkeypatch.setattr(sys, "argv", ["brushloop"])
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    """Give a house whose Label Studio every command meets."""
-    house = open_house(tmp_path)
-    monkeypatch.setattr(Context, "studio", house.studio)
-    monkeypatch.setenv("BRUSHLOOP_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("BRUSHLOOP_THREADS", "1")
-    yield house
-    house.catalog.close()
-
-
-def run(*words):
-    """What a command prints, when it ends well."""
-    result = CliRunner().invoke(app, list(words))
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.output
-
-
-def complaint(*words):
-    """The one line with which a command ends."""
-    with pytest.raises(SystemExit) as caught:
-        main(*words)
-    line = str(caught.value.code)
-    assert line.startswith("brushloop: ")
-    assert "\n" not in line
-    return line
 
 
 def test_help_is_quick_and_knows_no_torch():
@@ -92,7 +53,9 @@ def test_help_is_quick_and_knows_no_torch():
 
 def test_all_commands_are_there():
     """The commands that the documentation promises, and no others."""
-    expected = "up serve worker schedule connect sync train select predict export models status"
+    expected = (
+        "up serve worker schedule connect sync train select predict export models status runs tune"
+    )
     assert {" ".join(words) for words in COMMANDS} == {
         *expected.split(),
         "augment-sheet",

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ml_backend.learning.metrics import Confusion, dice
+from ml_backend.learning.metrics import Confusion, PixelCounts, dice
 
 MAPS = arrays(np.uint8, (5, 4), elements=st.sampled_from([0, 1, 2]))
 
@@ -65,3 +66,18 @@ def test_dice_of_empty_and_ignored():
     empty = np.zeros((2, 2), np.uint8)
     assert dice(empty, empty) == 1
     assert dice(np.array([[1, 1]], np.uint8), np.array([[1, 255]], np.uint8)) == 1
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_counts_on_the_device_are_the_confusion(classes):
+    """Batches of logits are counted as their label maps would be, ignored pixels left out."""
+    rng = np.random.default_rng(classes)
+    counts, expected = PixelCounts(classes, torch.device("cpu")), Confusion(classes)
+    for _ in range(2):
+        logits = rng.normal(size=(3, 1 if classes == 1 else classes + 1, 6, 5))
+        target = rng.choice([*range(classes + 1), 255], (3, 6, 5))
+        counts.add(torch.from_numpy(logits), torch.from_numpy(target))
+        pred = logits[:, 0] > 0 if classes == 1 else logits.argmax(axis=1)
+        for one, truth in zip(pred.astype(np.uint8), target, strict=True):
+            expected.add(one, truth)
+    np.testing.assert_array_equal(counts.confusion().counts, expected.counts)

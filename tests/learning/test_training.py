@@ -154,6 +154,15 @@ def test_without_validation_the_last_epoch_wins(recipe, discs):
     assert all(value.is_contiguous() for value in trained.state.values())
 
 
+def test_the_training_side_is_measured_too(recipe, discs):
+    """Running IoU, Dice and accuracy of the patches rise as they are learned, within 0..1."""
+    chosen = recipe(steps=40, patch=64, batch_size=4, learning_rate=3e-3)
+    first, last = train(discs(8), [], recipe=chosen, classes=1).epochs
+    assert 0 < first.train_iou < first.train_dice < first.train_accuracy < 1
+    assert first.train_iou + 0.05 < last.train_iou < last.train_dice < 1
+    assert last.train_accuracy > 0.9
+
+
 def test_seconds_come_from_the_callers_clock(recipe, discs):
     """The room has no clock of its own."""
     ticks = iter(range(0, 100, 5))
@@ -172,3 +181,13 @@ def test_a_loss_that_is_no_number_is_an_error(recipe, discs):
     """Divergence stops the training and names the key to change."""
     with pytest.raises(LearningError, match=r"training\.learning_rate"):
         train(discs(2), [], recipe=recipe(learning_rate=1e30, steps=8, epochs=1), classes=1)
+
+
+def test_a_frozen_encoder_stays_as_it_came(recipe, discs):
+    """Its weights and its running statistics; the decoder and the head learn."""
+    first = train(discs(2), [], recipe=recipe(), classes=1)
+    frozen = recipe(freeze_encoder=True)
+    second = train(discs(2), [], recipe=frozen, classes=1, initial=first.state)
+    for name, value in second.state.items():
+        same = torch.equal(value, first.state[name])
+        assert same == name.startswith("encoder."), name

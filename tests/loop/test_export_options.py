@@ -12,11 +12,13 @@ from support.house import picture, save_picture
 
 from ml_backend.errors import ConfigError, NotFound, UnknownName
 from ml_backend.loop import export as export_module
+from ml_backend.loop import stitch as stitch_module
 from ml_backend.loop.context import silent
 from ml_backend.loop.drawings import Drawing
 from ml_backend.loop.export import export
 from ml_backend.loop.masks import store_mask
 from ml_backend.loop.models import Models
+from ml_backend.loop.stitch import Sources, stitched
 from ml_backend.store.rows import Image, Labelled
 
 SITE = "http://studio.test:8080"
@@ -161,7 +163,7 @@ def test_unknown_pixels_of_one_are_known_to_another(asked):
     for order in (keys, keys[::-1]):
         people = tuple(Labelled(tile, key, number) for number, key in enumerate(order))
         drawing = Drawing(tile.image, None, people, None, ())
-        drawn = export_module._stitch(asked.context, drawing, None, ["cell"])
+        drawn = stitched(Sources(asked.context, None, ["cell"]), drawing)
         assert np.array_equal(drawn, whole(0, 12))
 
 
@@ -267,7 +269,7 @@ def test_an_export_that_failed_was_no_export(asked, monkeypatch):
     def gone(*_):
         raise NotFound("the mask is gone")
 
-    monkeypatch.setattr(export_module, "load_mask", gone)
+    monkeypatch.setattr(stitch_module, "load_mask", gone)
     with pytest.raises(NotFound, match="is gone"):
         write(asked)
     monkeypatch.undo()
@@ -279,28 +281,28 @@ def test_an_interrupted_export_carries_on(trained, monkeypatch):
     write(trained, "afresh")
     for blob in trained.context.blobs.list("predicted"):
         trained.context.blobs.delete(blob)
-    stitch, stitched = export_module._stitch, []
+    before = []
 
-    def counted(context, drawing, *rest):
-        if len(stitched) == 6:
+    def counted(sources, drawing):
+        if len(before) == 6:
             raise KeyboardInterrupt
-        stitched.append(drawing.image.name)
-        return stitch(context, drawing, *rest)
+        before.append(drawing.image.name)
+        return stitched(sources, drawing)
 
-    monkeypatch.setattr(export_module, "_stitch", counted)
+    monkeypatch.setattr(export_module, "stitched", counted)
     with pytest.raises(KeyboardInterrupt):
         write(trained, "interrupted")
     assert not (trained.folder / "interrupted/png").exists()
     monkeypatch.undo()
     done, told = [], []
 
-    def noted(context, drawing, *rest):
+    def noted(sources, drawing):
         done.append(drawing.image.name)
-        return stitch(context, drawing, *rest)
+        return stitched(sources, drawing)
 
-    monkeypatch.setattr(export_module, "_stitch", noted)
+    monkeypatch.setattr(export_module, "stitched", noted)
     write(trained, "interrupted", progress=lambda *given: told.append(given[:2]))
-    assert sorted(stitched + done) == sorted(f"{number}.png" for number in range(10))
+    assert sorted(before + done) == sorted(f"{number}.png" for number in range(10))
     assert told[0] == (7, 10)
     folders = [trained.folder / name for name in ("afresh", "interrupted")]
     one, two = (

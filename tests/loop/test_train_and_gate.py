@@ -15,7 +15,7 @@ from ml_backend.loop.export import export
 from ml_backend.loop.models import Models
 from ml_backend.loop.promote import decide, promote, roll_back
 from ml_backend.masks.labels import make_label_config
-from ml_backend.store.weights import list_models
+from ml_backend.store.weights import list_models, load_model, model_key, save_model
 
 
 def measured(iou, accuracy=0.9):
@@ -136,11 +136,40 @@ def test_the_first_model_is_promoted_with_its_card(trained):
     assert model.card["labels"] == ["cell"]
     assert len(model.card["masks"]) == model.card["labelled"] == 4
     assert (model.card["train_tiles"], model.card["val_tiles"]) == (2, 2)
-    assert model.card["metrics"].keys() == {"iou", "dice", "accuracy", "iou_by_class"}
+    assert model.card["metrics"].keys() == {
+        *("iou", "dice", "accuracy", "ece", "iou_by_class"),
+    }
     assert [row["epoch"] for row in trained.catalog.models.epochs(version)] == [1, 2]
     assert list((trained.context.settings.home / "runs").iterdir()) == []
     assert trained.project.recipe.loop.auto_select
     assert "nothing new" in trained.step("train").summary
+
+
+def test_what_is_served_has_the_temperature_of_its_card(trained):
+    """Fitted on the validation tiles, kept in the card, used by every prediction; masks stay."""
+    model = trained.catalog.models.current(trained.project_id)
+    calibration = model.card["calibration"]
+    assert calibration["images"] == 2
+    assert calibration["nll_after"] < calibration["nll_before"]
+    serving = Models(trained.context).current(trained.project)
+    assert serving.predictor.temperature == calibration["temperature"] != 1
+    image = picture(0)[0]
+    tempered = serving.predictor.probs(image)
+    serving.predictor.temperature = 1.0
+    plain = serving.predictor.probs(image)
+    assert np.array_equal(tempered.argmax(axis=0), plain.argmax(axis=0))
+    assert not np.allclose(tempered, plain)
+
+
+def test_cards_without_a_temperature_are_served_as_they_are(trained):
+    """Models of older releases, and those without validation tiles, have temperature 1."""
+    version = f"{first(trained)}-v1"
+    key = model_key(trained.project_id, version)
+    state, card = load_model(trained.context.blobs, key)
+    for changed in ({**card, "calibration": None}, {k: card[k] for k in card if k[:3] != "cal"}):
+        save_model(trained.context.blobs, key, state, changed)
+        serving = Models(trained.context).current(trained.project)
+        assert serving.predictor.temperature == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from skimage import measure
 
 from ml_backend.errors import RegionError
-from ml_backend.masks.instances import components
+from ml_backend.masks.instances import components, join_across, numbered
 
 label_maps = hnp.arrays(
     np.uint8,
@@ -55,3 +55,25 @@ def test_nothing_is_no_instance():
         instances, labels_of = components(np.zeros(shape, np.uint8))
         assert instances.shape == shape
         assert labels_of == []
+
+
+def test_objects_go_on_across_seams():
+    """Numbers of one label that face each other where patches meet are one; elsewhere they stay."""
+    label_map = np.array([[1, 1, 1, 1, 2, 0, 1, 1], [0, 0, 0, 0, 0, 0, 0, 1]], np.uint8)
+    numbers = np.array([[1, 1, 2, 2, 3, 0, 4, 5], [0, 0, 0, 0, 0, 0, 0, 5]], np.int32)
+    patches = np.array([[0, 0, 1, 1, 2, 2, 2, 2], [0, 0, 0, 0, 0, 0, 0, 3]], np.int32)
+    joined, labels_of = numbered(label_map, join_across(label_map, numbers, patches))
+    assert joined.tolist() == [[1, 1, 1, 1, 2, 0, 3, 4], [0, 0, 0, 0, 0, 0, 0, 4]]
+    assert labels_of == [1, 2, 1, 1]
+    same = join_across(label_map, numbers, np.zeros_like(patches))
+    assert numbered(label_map, same)[1] == [1, 1, 2, 1, 1]
+
+
+def test_neighbours_that_are_off_by_a_pixel_are_not_joined():
+    """Two objects above each other, one row lower in the next patch, stay two."""
+    numbers = np.array([[1, 3], [1, 3], [1, 3], [2, 3], [2, 4], [2, 4]], np.int32)
+    patches = np.array([[0, 1]] * 6, np.int32)
+    ones = np.ones((6, 2), np.uint8)
+    joined, labels_of = numbered(ones, join_across(ones, numbers, patches))
+    assert joined.T.tolist() == [[1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2]]
+    assert labels_of == [1, 1]

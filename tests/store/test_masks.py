@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from ml_backend.errors import ConfigError, DataError, ImageUnreadable, RegionError
-from ml_backend.store.masks_in import IGNORE, parse_values, read_mask
+from ml_backend.store.masks_in import IGNORE, parse_values, read_mask, read_objects
 
 from .pictures import file_of, png, tiff
 
@@ -237,3 +237,23 @@ def test_a_turned_mask_turns_like_its_image():
     exif[274] = 6
     mask = read_mask(file_of(Image.fromarray(TRUTH), exif=exif), "x")
     np.testing.assert_array_equal(mask, np.rot90(TRUTH, -1))
+
+
+@pytest.mark.parametrize(
+    ("plane", "numbered"),
+    [
+        (np.array([[0, 700, 700, 3]], np.uint16), [[0, 2, 2, 1]]),
+        (np.array([[0, 1, 2, 3]], np.uint8), [[0, 1, 2, 3]]),
+        (np.array([[5, 5, 9, 9]], np.uint8), [[1, 1, 2, 2]]),
+        (np.array([[0, 1, 1, 0]], np.uint8), None),
+        (np.array([[0, 128, 255, 0]], np.uint8), None),
+        (np.array([[0, 257, 65535, 0]], np.uint16), None),
+        (np.tile(np.array([[0, 1, 2, 1]], np.uint8), (1, 9)), None),
+        (np.array([[True, False]]), None),
+        (np.zeros((2, 2, 3), np.uint8), None),
+    ],
+)
+def test_numbers_of_objects_are_found(plane, numbered):
+    """16-bit and small 8-bit numbers; neither one object, brightness, soft edges nor colour."""
+    found = read_objects(png(plane), "a.png")
+    assert (None if found is None else found.tolist()) == numbered

@@ -1,0 +1,141 @@
+"""What a recipe is tuned on: a project's masks, or a folder of images with theirs."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_backend.errors import DataError, NothingToLearn
+from ml_backend.loop.context import Context
+from ml_backend.loop.dataset import dataset_of, looks_of, samples_of
+from ml_backend.loop.instances import Truth
+from ml_backend.loop.masks import UNKNOWN, load_objects
+from ml_backend.loop.pool import split_of
+from ml_backend.masks.instances import Objects, components, told_apart
+from ml_backend.recipe import Recipe
+from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.masks_in import Values, read_mask, read_objects
+from ml_backend.store.pairs import match_masks
+from ml_backend.store.rows import Project
+
+if TYPE_CHECKING:
+    from ml_backend.learning.data import Sample
+    from ml_backend.learning.references import Reference
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned from and judged by; `fingerprint` changes when any of it does.
+
+    `labels`: names, as many as there are. `truth`: the objects that are told apart on the n-th
+    validation image. `targets`: names of the training samples that `training.target_weight` is
+    about. `pool`: images whose looks an augmentation may borrow.
+    """
+
+    train: "Sequence[Sample]"
+    val: "Sequence[Sample]"
+    labels: tuple[str, ...]
+    fingerprint: str
+    truth: Truth
+    targets: frozenset[str] = frozenset()
+    pool: "Sequence[Reference]" = ()
+
+
+def material_of(context: Context, project: Project) -> Material:
+    """A project's masks, on the two sides of its frozen split."""
+    dataset, names = dataset_of(context, project.id), context.labels(project).names
+    return Material(
+        samples_of(context, dataset.train, names),
+        samples_of(context, dataset.val, names),
+        tuple(names),
+        dataset.fingerprint,
+        lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
+        frozenset(row.tile.title for row in dataset.train if row.tile.image.role == "pool"),
+        looks_of(context, project.id),
+    )
+
+
+def material_in(
+    folder: Path,
+    masks: Path,
+    recipe: Recipe,
+    *,
+    labels: Sequence[str] = ("object",),
+    values: Values | None = None,
+) -> Material:
+    """Images of a folder that have a mask, split as a project's would be; the others are the pool.
+
+    Files are read when they are needed; a broken one raises `DataError` then.
+    """
+    from ml_backend.learning.data import Sample
+    from ml_backend.learning.references import Reference
+
+    files = find_images(folder)
+    pairs = match_masks(files, masks)
+    if not pairs:
+        raise DataError(f"no mask in {masks} has the name of an image in {folder}")
+    digest = hashlib.sha256(repr((tuple(labels), values)).encode())
+    sides: dict[str, list[Sample]] = {"train": [], "val": []}
+    judges: list[Path] = []
+    share, seed = recipe.validation.share, recipe.selection.seed
+    for ordinal, (image, mask) in enumerate(sorted(pairs.items())):
+        side = split_of(ordinal, share, seed)
+        for path in (image, mask):
+            digest.update(side.encode() + hashlib.sha256(_bytes(path)).digest())
+        name = image.relative_to(folder).as_posix()
+        sides[side].append(Sample(name, _loader(image, mask, len(labels), values)))
+        judges += [mask] if side == "val" else []
+    numbered = len(labels) == 1 and values is None
+
+    def truth(index: int) -> Objects:
+        _, label_map = sides["val"][index].load()
+        path = judges[index]
+        numbers = read_objects(_bytes(path), path.name) if numbered else None
+        return components(label_map) if numbers is None else told_apart(label_map, numbers)
+
+    pool = [Reference(path.name, partial(_picture, path)) for path in files if path not in pairs]
+    return Material(
+        sides["train"], sides["val"], tuple(labels), digest.hexdigest(), truth, pool=pool
+    )
+
+
+def _loader(
+    image: Path, mask: Path, classes: int, values: Values | None
+) -> Callable[[], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    def load() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        pixels = _picture(image)
+        shape = (pixels.shape[0], pixels.shape[1])
+        return pixels, read_mask(_bytes(mask), mask.name, classes, values=values, shape=shape)
+
+    return load
+
+
+def _picture(path: Path) -> NDArray[np.uint8]:
+    return decode_image(_bytes(path), path.name)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def check(material: Material) -> None:
+    """Raise `NothingToLearn` where there is nothing to learn from, or nothing to judge by."""
+    if not material.train or not material.val:
+        raise NothingToLearn(
+            f"tuning needs masks to learn from and masks to judge by: there are "
+            f"{len(material.train)} training and {len(material.val)} validation images with one"
+        )
+    if not any(_has_object(sample.load()[1]) for sample in material.val):
+        raise NothingToLearn("tuning needs an object in at least one validation mask")
+
+
+def _has_object(label_map: NDArray[np.uint8]) -> bool:
+    return bool(((label_map > 0) & (label_map != UNKNOWN)).any())
