@@ -80,10 +80,12 @@ def joined(found: Basins, settings: Instances) -> Objects:
     """Join basins over passes that are no necks; numbers and labels as `objects` gives them."""
     numbers, labels_of = found.components.copy(), list(found.labels_of)
     for part in found.parts if settings.neck is not None else ():
-        groups = _groups(part, settings.neck or 0.0)
-        for group in np.unique(groups[1:])[1:].tolist():  # the first one keeps its number
-            labels_of.append(found.labels_of[part.number - 1])
-            numbers[part.box][(groups == group)[part.basins]] = len(labels_of)
+        _, groups = np.unique(_groups(part, settings.neck or 0.0)[1:], return_inverse=True)
+        # the first object keeps the component's number, the others follow the last one
+        own = np.where(groups == 0, part.number, len(labels_of) + groups).astype(np.int32)
+        labels_of += [found.labels_of[part.number - 1]] * int(groups.max())
+        inside = part.basins > 0
+        numbers[part.box][inside] = own[part.basins[inside] - 1]
     return _without_small(numbers, labels_of, settings.minimum_area)
 
 
