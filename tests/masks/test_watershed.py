@@ -57,7 +57,8 @@ def test_what_has_no_neck_stays_whole():
     square = np.ones((30, 30), np.uint8)
     for shape in (bar, ring, square, np.ones((1, 1), np.uint8)):
         assert len(cut(shape, smoothing=0.0)[1]) == 1
-    for flat in (bar, square):
+    bump = np.maximum(bar, discs((15, 45, 9), shape=bar.shape))  # higher than its two level arms
+    for flat in (bar, square, bump):
         assert len(cut(flat, smoothing=0.0, neck=0.0)[1]) == 1
 
 
