@@ -11,6 +11,7 @@ from ml_backend.host.up import Running
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import load_mask
 from ml_backend.masks.regions import decode_results
+from ml_backend.store.rows import Annotation
 
 from .conftest import LABEL
 from .test_loop import open_task, wait
@@ -46,14 +47,14 @@ def test_painted_pixels_arrive_in_the_catalog(
         studio.wait_regions(regions + 1)
         studio.screenshot(request.config.getoption("--screenshot") or tmp_path / "painted.png")
         stored = studio.submit()
-    wait(
-        lambda: any(
-            row.id == stored["id"]
-            for row in context.catalog.work.annotations(house.project.id, task_id=task.id)
-        ),
-        "the webhook's sync",
-    )
-    (row,) = context.catalog.work.annotations(house.project.id, task_id=task.id)
+
+    def arrived() -> list[Annotation]:
+        # the task may have had another one, which an earlier test deleted
+        rows = context.catalog.work.annotations(house.project.id, task_id=task.id)
+        return [row for row in rows if row.id == stored["id"]]
+
+    wait(arrived, "the webhook's sync")
+    [row] = arrived()
     mask = load_mask(context.blobs, row.mask) > 0
     geometry = stroke_mask(stroke, 6.0 * tile.width / 256, tile.width, tile.height)
     added = mask & ~prediction
