@@ -34,6 +34,23 @@ def labelled(
     return _consensus(context, project, answers)
 
 
+def counting(context: Context, project_id: int) -> tuple[str, ...]:
+    """Name the masks that count by the recipe, each with its tile, as models' cards do."""
+    policy = context.catalog.projects.get(project_id).recipe.loop.annotators
+    if policy == "consensus":
+        return names_of(labelled(context, project_id))
+    return tuple(
+        f"{tile_id}:{mask}"
+        for tile_id, masks in context.catalog.work.masks(project_id).items()
+        for mask in (masks if policy == "all" else masks[-1:])
+    )
+
+
+def names_of(items: Sequence[Labelled]) -> tuple[str, ...]:
+    """Name each mask with its tile."""
+    return tuple(f"{item.tile.id}:{item.mask}" for item in items)
+
+
 def waiting(context: Context, project_id: int) -> int:
     """How many tiles somebody has finished, but too few people for the recipe's consensus."""
     loop = context.catalog.projects.get(project_id).recipe.loop

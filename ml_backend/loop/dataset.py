@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.loop.annotators import labelled
+from ml_backend.loop.annotators import counting, labelled, names_of
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import load_mask
 from ml_backend.store.rows import Labelled, Project
@@ -64,7 +64,7 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
             tile = item.tile
             place = (side, tile.image.sha256, tile.x, tile.y, tile.width, tile.height, item.mask)
             digest.update(repr(place).encode())
-    masks = masks_of(annotated)
+    masks = names_of(annotated)
     fingerprint = _prefix(masks) + digest.hexdigest()[16:]
     return Dataset(tuple(train), tuple(val), len(answered), masks, fingerprint)
 
@@ -82,11 +82,6 @@ def newest_round(context: Context, project_id: int, dataset: Dataset) -> int:
     return max((record.number for record in rounds if record.id in answered), default=0)
 
 
-def masks_of(annotated: Sequence[Labelled]) -> tuple[str, ...]:
-    """Name each mask that counts with its tile, as cards do."""
-    return tuple(f"{item.tile.id}:{item.mask}" for item in annotated)
-
-
 def _prefix(masks: Sequence[str]) -> str:
     """How fingerprints of data with these masks begin, whatever else is learned from."""
     return hashlib.sha256("\n".join(masks).encode()).hexdigest()[:16]
@@ -97,7 +92,7 @@ def training_due(context: Context, project_id: int) -> bool:
 
     Asked after every pull, so the data set is collected only where it decides.
     """
-    masks = masks_of(labelled(context, project_id))
+    masks = counting(context, project_id)
     fingerprints, learned = context.catalog.models.learned(project_id)
     new = len(set(masks) - learned)
     if not new:

@@ -2,13 +2,15 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import ColumnElement, Row, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, exists, func, select, update
 
 from ml_backend.store.database import Database, upsert
 from ml_backend.store.pool_tables import PoolTables
 from ml_backend.store.rows import Annotation, Labelled, Task
 from ml_backend.store.schema import annotations, merges, tasks, tiles
+from ml_backend.store.schema import images as images_table
 
 
 class Work:
@@ -147,42 +149,43 @@ class Work:
 
         Where there is ground truth, the latest of it stands alone. `images`: only their tiles.
         """
-        query = (
-            select(
-                annotations.c.id,
-                annotations.c.mask,
-                annotations.c.author,
-                annotations.c.task_id,
-                annotations.c.ground_truth,
-                tasks.c.tile_id,
-            )
-            .join(tasks, tasks.c.id == annotations.c.task_id)
-            .where(
-                annotations.c.project_id == project_id,
-                annotations.c.usable,
-                ~annotations.c.cancelled,
-                ~annotations.c.deleted,
-                ~tasks.c.deleted,
-                tasks.c.tile_id.is_not(None),
-            )
-            .order_by(annotations.c.updated_at, annotations.c.id)
-        )
+        query = _usable(project_id)
         if images is not None:
             theirs = select(tiles.c.id).where(tiles.c.image_id.in_(images))
             query = query.where(tasks.c.tile_id.in_(theirs))
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
+            rows: Any = connection.execute(query).all()
         by_id = self._pool.among(query.with_only_columns(tasks.c.tile_id).order_by(None))
         found: dict[int, list[Labelled]] = {}
-        for row in rows:
-            tile = by_id.get(row.tile_id)  # None: it stopped counting between the two queries
+        for tile_id, mask, star, number, author, task_id in rows:
+            tile = by_id.get(tile_id)  # None: it stopped counting between the two queries
             if tile is not None and tile.image.status == "ready":
-                item = Labelled(tile, row.mask, row.id, row.author, row.task_id, row.ground_truth)
-                found.setdefault(tile.id, []).append(item)
+                item = Labelled(tile, mask, number, author, task_id, star)
+                found.setdefault(tile_id, []).append(item)
         return [
             [item for item in items if item.ground_truth][-1:] or items
             for _, items in sorted(found.items())
         ]
+
+    def masks(self, project_id: int) -> dict[int, list[str]]:
+        """The masks of the `answers` by their tiles, in the same order, in a fraction of the time.
+
+        For what is asked after every pull: five thousand tiles make ten thousand objects.
+        """
+        query = _usable(project_id).join(tiles, tiles.c.id == tasks.c.tile_id)
+        query = query.join(images_table, images_table.c.id == tiles.c.image_id)
+        with self._database.read() as connection:
+            rows: Any = connection.execute(query.where(images_table.c.status == "ready")).all()
+        found: dict[int, list[str]] = {}
+        stars: dict[int, str] = {}
+        for tile_id, mask, star, *_ in rows:
+            found.setdefault(tile_id, []).append(mask)
+            if star:
+                stars[tile_id] = mask
+        return {
+            tile_id: [stars[tile_id]] if tile_id in stars else masks
+            for tile_id, masks in sorted(found.items())
+        }
 
     def merged(self, project_id: int) -> dict[str, str]:
         """Masks that were made of several, by a digest of what they were made of."""
@@ -195,6 +198,30 @@ class Work:
         row = {"inputs": inputs, "project_id": project_id, "mask": mask}
         with self._database.write() as connection:
             upsert(connection, merges, [row])
+
+
+def _usable(project_id: int) -> Select[tuple[Any, ...]]:
+    """Annotations that count: tile, mask, ground truth, id, author, task; oldest change first."""
+    return (
+        select(
+            tasks.c.tile_id,
+            annotations.c.mask,
+            annotations.c.ground_truth,
+            annotations.c.id,
+            annotations.c.author,
+            annotations.c.task_id,
+        )
+        .join(tasks, tasks.c.id == annotations.c.task_id)
+        .where(
+            annotations.c.project_id == project_id,
+            annotations.c.usable,
+            ~annotations.c.cancelled,
+            ~annotations.c.deleted,
+            ~tasks.c.deleted,
+            tasks.c.tile_id.is_not(None),
+        )
+        .order_by(annotations.c.updated_at, annotations.c.id)
+    )
 
 
 def _answered() -> ColumnElement[bool]:

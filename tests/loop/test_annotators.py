@@ -5,7 +5,7 @@ import pytest
 from PIL import Image as Picture
 from support.house import SIDE
 
-from ml_backend.loop.annotators import labelled, waiting
+from ml_backend.loop.annotators import counting, labelled, names_of, waiting
 from ml_backend.loop.context import silent
 from ml_backend.loop.dataset import dataset_of
 from ml_backend.loop.export import export
@@ -188,3 +188,23 @@ def test_an_export_takes_the_policy(house, task):
         export(house.context, house.project_id, folder, progress=silent, **options)
         with Picture.open(folder / "png" / name) as written:
             assert np.array_equal(written, expected)
+
+
+@pytest.mark.parametrize("policy", ["latest", "all", "consensus"])
+def test_masks_that_count_are_named_without_their_tiles(house, task, policy):
+    """The same masks in the same order: of several people, of starred and of unusable images."""
+    house.recipe({"loop.annotators": policy})
+    others = sorted(house.studio.tasks)[1:]
+    made = [house.answer(n, m, author=a) for n in (task, *others) for a, m in ((1, A), (2, B))]
+    house.studio.create_annotation(others[0], [], was_cancelled=True)
+    house.step("sync")
+    house.studio.set_ground_truth(made[0])
+    house.step("sync")
+    expected = names_of(labelled(house.context, house.project_id))
+    assert counting(house.context, house.project_id) == expected
+    assert len(expected) == (7 if policy == "all" else 4)
+    image = house.catalog.pool.tile(house.catalog.work.task(others[1]).tile_id).image
+    house.catalog.pool.quarantine(image.id, "broken")
+    expected = names_of(labelled(house.context, house.project_id))
+    assert counting(house.context, house.project_id) == expected
+    assert len(expected) == (5 if policy == "all" else 3)
