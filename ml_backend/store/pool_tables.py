@@ -163,7 +163,7 @@ class PoolTables:
         # by position: asking thousands of rows for their columns by name takes most of the time
         for tile_id, _, image_id, x, y, width, height, *values in rows:
             if image_id not in by_image:
-                by_image[image_id] = Image(*values, image_id)
+                by_image[image_id] = Image(*values)
             found.append(Tile(tile_id, by_image[image_id], x, y, width, height))
         return found
 
@@ -172,7 +172,7 @@ _IMAGE_COLUMNS = (  # in the order of `Image`
     "name", "uri", "sha256", "width", "height", "role", "split", "status", "reason", "mask",
 )  # fmt: skip
 _TILE: Select[tuple[object, ...]] = select(
-    tiles, *(images.c[name].label(f"image_{name}") for name in _IMAGE_COLUMNS)
+    tiles, *(images.c[name].label(f"image_{name}") for name in (*_IMAGE_COLUMNS, "id"))
 ).join(images, images.c.id == tiles.c.image_id)
 _READY = _TILE.where(images.c.role == "pool", images.c.status == "ready")
 _ASKED = or_(
