@@ -5,6 +5,7 @@ recipe (`recipe.py`); what belongs to the machine or the deployment stands here.
 """
 
 import logging
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ml_backend.errors import ConfigError
 
 ENV_FILE = "brushloop.env"
+
+
+def prefer(variable: str, value: str) -> None:
+    """Set what a library reads from the environment, before it is imported; the user's wins."""
+    os.environ.setdefault(variable, value)
 
 
 class Settings(BaseSettings):

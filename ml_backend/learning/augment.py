@@ -7,7 +7,6 @@ the same patch; labels are never mixed, and what lies outside the image is 255 (
 of `NEEDS_POOL` must be given a function that draws an image of the target pool, too.
 """
 
-import os
 import random
 import threading
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.registry import Registry
+from ml_backend.settings import prefer
 
 U8 = npt.NDArray[np.uint8]
 Style = Callable[[np.random.Generator], U8]
@@ -83,7 +83,7 @@ def _stretch(image: U8) -> tuple[U8, float, float]:
 
 def _albumentations() -> Any:  # its types are not ours to promise
     """Import the library, which is slow and would otherwise ask the network for its updates."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    prefer("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations
 
     return albumentations
