@@ -1,7 +1,7 @@
 """The process: `BRUSHLOOP_*` environment → one frozen `Settings`, read once at the edge.
 
 No other module reads the environment. What belongs to one project stands in its
-recipe (`recipe.py`); what belongs to the machine or the deployment stands here.
+recipe (`recipe/`); what belongs to the machine or the deployment stands here.
 """
 
 import logging

@@ -1,0 +1,31 @@
+"""The project: `configs/*.yaml` → one frozen `Recipe`.
+
+Every key has a default, so a recipe file says only what differs. Unknown keys and
+impossible combinations are refused with the key's path. One module a group of sections.
+"""
+
+from ml_backend.recipe.asking import Scoring, Selection
+from ml_backend.recipe.network import UNETS, Network
+from ml_backend.recipe.prediction import Instances, Prediction
+from ml_backend.recipe.project import Annotators, Labels, Loop, Pool
+from ml_backend.recipe.training import Training, Tuning, Validation
+from ml_backend.recipe.whole import Recipe, load_recipe, parse_recipe
+
+__all__ = [
+    "UNETS",
+    "Annotators",
+    "Instances",
+    "Labels",
+    "Loop",
+    "Network",
+    "Pool",
+    "Prediction",
+    "Recipe",
+    "Scoring",
+    "Selection",
+    "Training",
+    "Tuning",
+    "Validation",
+    "load_recipe",
+    "parse_recipe",
+]

@@ -1,0 +1,49 @@
+"""How an image becomes a mask, and a mask becomes objects."""
+
+from pydantic import Field, model_validator
+
+from ml_backend.recipe.section import Section
+
+
+class Prediction(Section):
+    """How an image becomes a mask."""
+
+    window: int = Field(256, ge=32, multiple_of=32, description="Side of an inference window, px.")
+    overlap: int = Field(64, ge=0, description="Overlap of neighbouring windows, px.")
+    batch_size: int = Field(8, ge=1, description="Windows a forward pass.")
+    minimum_area: int = Field(
+        0, ge=0, description="Objects of fewer pixels are left out of the predictions people see."
+    )
+    payload_limit: int = Field(
+        10_000_000,
+        ge=1000,
+        description="Bytes of JSON that one task's predicted regions may take; of a larger "
+        "prediction small objects are left out, and all if that is not enough.",
+    )
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> "Prediction":
+        if self.overlap >= self.window:
+            raise ValueError(f"overlap {self.overlap} must be smaller than window {self.window}")
+        return self
+
+
+class Instances(Section):
+    """Objects one by one, also where they touch; takes effect with the next model."""
+
+    enabled: bool = Field(
+        False, description="Cut touching objects apart, and show and count each for itself."
+    )
+    neck: float | None = Field(
+        0.75,
+        ge=0,
+        description="How much narrower than the smaller of two objects, px of radius, the neck "
+        "between them is where they are cut; null never cuts.",
+    )
+    smoothing: float = Field(
+        0.5, ge=0, le=50, description="Blur of the distances from the edge, px: ragged edges."
+    )
+    minimum_area: int = Field(0, ge=0, description="Smaller objects are left out, px.")
+    tune: bool = Field(
+        True, description="Choose neck and smoothing on the validation images after a training."
+    )
