@@ -7,10 +7,13 @@ annotations in one transaction: a pull that was cut off anywhere is carried on b
 
 The cursor says from which stamp on tasks are looked at. It only follows Label Studio's clock at
 a distance, because a stamp can show later than it says, by as long as a request may take to be
-written down. Deleted tasks leave no stamp behind; they are found by counting.
+written down. Deleted tasks leave no stamp behind; they are found by counting. Whatever escapes
+both (a stamp that shows later still, a deletion that a late arrival makes up for) is found by
+comparing the index with the catalog without regard to the cursor, one page of it at each pull.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ml_backend.loop.context import Context
@@ -82,12 +85,42 @@ class Pull:
         return min(max(wait, timedelta(microseconds=1)), longest)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a page of the index says: tasks to be read, tasks that are gone, and where it ends.
+
+    `end` is the last task looked at, or 0 when that was the last one there is.
+    """
+
+    changed: list[int]
+    gone: list[int]
+    end: int
+
+
+def compare_page(context: Context, project: Project) -> Compared:
+    """Compare the page of the index after `project.compared` with the catalog, whatever the stamps.
+
+    Tasks that are made meanwhile have higher ids than the page, and are not taken for gone.
+    """
+    newest = context.catalog.work.newest(project.id)  # before the page: it can only grow
+    first = project.compared + 1
+    page = next(iter(context.studio.changes(project.id, first=first)))
+    complete = page.total <= len(page.moments)
+    end = max(page.moments, default=0)
+    known = context.catalog.work.stamps(project.id, first, max(end, newest) if complete else end)
+    return Compared(
+        [number for number, moment in page.moments.items() if known.get(number) != moment],
+        [number for number in known if number not in page.moments],
+        0 if complete else end,
+    )
+
+
 def differing(context: Context, project_id: int) -> tuple[list[int], list[int]]:
     """Tasks that only the catalog has, and tasks that only Label Studio has.
 
     Counts halve the ids until few are left, so that one deleted task of thousands is found
-    with a handful of small requests. Exact unless the same range lost one and gained another
-    that showed later than its stamp by more than the overlap.
+    with a handful of small requests. What a range lost and gained at once is left to
+    `compare_page`.
     """
     here = context.catalog.work.task_ids(project_id)
     there = context.studio.count_tasks(project_id)

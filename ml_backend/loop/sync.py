@@ -16,7 +16,7 @@ from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.dataset import training_due
 from ml_backend.loop.masks import keep_mask, mean_dice
 from ml_backend.loop.pool import add_studio_image
-from ml_backend.loop.pull import Pull, differing
+from ml_backend.loop.pull import Pull, compare_page, differing
 from ml_backend.loop.push import shows
 from ml_backend.loop.reading import notice
 from ml_backend.loop.select import next_batch
@@ -72,7 +72,17 @@ def _pull(context: Context, project_id: int, tally: _Tally, progress: Progress) 
         tally.gone += context.catalog.work.mark_deleted(gone)
         for task in context.studio.read_tasks(project_id, missed, predictions=True):
             _store(context, project, labels, task, tally)
+    _compare(context, project, tally)
     return project
+
+
+def _compare(context: Context, project: Project, tally: _Tally) -> None:
+    """Find what stamps and counts do not tell, a page of tasks at a time, round and round."""
+    found, labels = compare_page(context, project), context.labels(project)
+    for task in context.studio.read_tasks(project.id, found.changed, predictions=True):
+        _store(context, project, labels, task, tally)
+    tally.gone += context.catalog.work.mark_deleted(found.gone)
+    context.catalog.projects.set_compared(project.id, found.end)
 
 
 def _taken_over(context: Context, info: ProjectInfo) -> Project:
@@ -130,9 +140,10 @@ def _place(
 ) -> tuple[Task, Tile | None]:
     """Find the tile that a task shows; a task that we did not push brings its image along."""
     uri = str(info.data.get(labels.image_key) or "")
-    round_id = before.round_id if before else None
-    tile_id = before.tile_id if before and (before.uri == uri or round_id) else None
-    if tile_id is None:
+    same = before is not None and before.uri == uri
+    round_id = before.round_id if before and same else None
+    tile_id = before.tile_id if before and same else None
+    if tile_id is None and (same or before is None):
         round_id, tile_id = find_pushed(context, project.id, info.data) or (round_id, None)
     tile, reason = None, None
     try:

@@ -107,6 +107,12 @@ class Projects:
             if cursor is None:
                 _forget(connection, project_id)
 
+    def set_compared(self, project_id: int, task_id: int) -> None:
+        """Remember up to which task the whole index has been compared; 0 begins anew."""
+        with self._database.write() as connection:
+            statement = projects.update().where(projects.c.id == project_id)
+            connection.execute(statement.values(compared=task_id))
+
     def start_over(self, project_id: int, reading: Reading) -> None:
         """Remember how annotations are read from now on, and that all of them have to be."""
         with self._database.write() as connection:
@@ -126,7 +132,9 @@ def _forget(connection: Connection, project_id: int) -> None:
 def _project(row: Row[tuple[object, ...]]) -> Project:
     recipe = parse_recipe(row.recipe, where=f"the recipe of project {row.id}")
     reading = _reading(row.reading) if row.reading else None
-    return Project(row.id, row.title, row.label_config, recipe, row.cursor, reading)
+    return Project(
+        row.id, row.title, row.label_config, recipe, row.cursor, reading, row.compared
+    )
 
 
 def _reading(stored: dict[str, Any]) -> Reading:

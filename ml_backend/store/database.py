@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ml_backend.errors import StoreError
-from ml_backend.store.schema import SCHEMA_VERSION, meta, metadata
+from ml_backend.store.schema import SCHEMA_VERSION, UPGRADES, meta, metadata
 
 BUSY_SECONDS = 30  # how long a SQLite writer waits for another process
 
@@ -29,14 +29,11 @@ class Database:
         self.engine = _open(url)
         with self.write() as connection:
             metadata.create_all(connection)
-            version = connection.scalar(select(meta.c.version))
+            version = connection.scalar(select(meta.c.version).with_for_update())
             if version is None:
                 connection.execute(insert(meta).values(version=SCHEMA_VERSION))
             elif version != SCHEMA_VERSION:
-                raise StoreError(
-                    f"the catalog has schema {version}, this Brushloop writes {SCHEMA_VERSION}: "
-                    "install the release that wrote it, or start with another home folder"
-                )
+                _upgrade(connection, version)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -54,6 +51,21 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _upgrade(connection: Connection, version: int) -> None:
+    """Bring an older catalog up to `SCHEMA_VERSION`; all of it or nothing."""
+    steps = range(version, SCHEMA_VERSION)
+    if version > SCHEMA_VERSION or any(step not in UPGRADES for step in steps):
+        raise StoreError(
+            f"the catalog has schema {version}, this Brushloop writes {SCHEMA_VERSION}: "
+            "install the release that wrote it, or start with another home folder"
+        )
+    for statement in (statement for step in steps for statement in UPGRADES[step]):
+        connection.execute(text(statement))
+    for index in (index for table in metadata.tables.values() for index in table.indexes):
+        index.create(connection, checkfirst=True)
+    connection.execute(meta.update().values(version=SCHEMA_VERSION))
 
 
 @contextmanager

@@ -30,7 +30,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Project:
-    """A Label Studio project and what it decided; `reading` None: nothing has been read yet."""
+    """A Label Studio project and what it decided.
+
+    `reading` None: nothing has been read yet. `compared`: the task up to which the index was
+    last compared as a whole.
+    """
 
     id: int
     title: str
@@ -38,6 +42,7 @@ class Project:
     recipe: Recipe
     cursor: str | None = None
     reading: Reading | None = None
+    compared: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The catalog's tables. `SCHEMA_VERSION` moves when a table changes.
+"""The catalog's tables. `SCHEMA_VERSION` moves when a table changes, and `UPGRADES` says how.
 
 Ids of projects, tasks and annotations are Label Studio's own; a catalog belongs to one
 Label Studio. Times are ISO-8601 in UTC, as Label Studio writes them, so that text order
@@ -21,7 +21,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+UPGRADES = {2: ("ALTER TABLE projects ADD COLUMN compared INTEGER NOT NULL DEFAULT 0",)}
+"""What makes a catalog of one version one of the next; new tables and indexes make themselves."""
 
 metadata = MetaData()
 
@@ -41,6 +44,8 @@ projects = Table(
     Column("recipe", JSON, nullable=False),
     # everything up to here has been pulled; Label Studio's clock, not ours
     Column("cursor", String(40)),
+    # up to this task the whole index was last compared, whatever the cursor says
+    Column("compared", Integer, nullable=False, server_default="0"),
     Column("reading", JSON(none_as_null=True)),  # with what the annotations were made into masks
     Column("created_at", String(40), nullable=False),
 )

@@ -76,6 +76,22 @@ class Work:
                 found |= {row.id: row.updated_at for row in connection.execute(query)}
         return found
 
+    def stamps(self, project_id: int, first: int, last: int) -> dict[int, str | None]:
+        """`updated_at` of the tasks from `first` to `last` that still exist, by id."""
+        query = select(tasks.c.id, tasks.c.updated_at).where(
+            tasks.c.project_id == project_id, ~tasks.c.deleted, tasks.c.id.between(first, last)
+        )
+        with self._database.read() as connection:
+            return {row.id: row.updated_at for row in connection.execute(query)}
+
+    def newest(self, project_id: int) -> int:
+        """Id of the last task that still exists; 0 without any."""
+        query = select(func.max(tasks.c.id)).where(
+            tasks.c.project_id == project_id, ~tasks.c.deleted
+        )
+        with self._database.read() as connection:
+            return int(connection.scalar(query) or 0)
+
     def unread(self, project_id: int, limit: int) -> list[Task]:
         """Tasks whose image could not be used, or of which it is not known when they changed.
 

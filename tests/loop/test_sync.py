@@ -6,6 +6,7 @@ import numpy as np
 import orjson
 import pytest
 from support.house import picture, save_picture
+from support.tasks import png
 
 from ml_backend.errors import LabelConfigError, NotFound, StudioUnreachable
 from ml_backend.loop.connect import create_project
@@ -266,6 +267,38 @@ def test_a_change_that_surfaced_late_is_still_found(house, pushed):
     late["updated_at"] = stamp  # before the cursor
     house.step("sync")
     assert annotations(house)[made].usable
+
+
+def test_what_stamps_and_counts_hide_is_found_by_going_round(house, pushed):
+    """A page of the whole index is compared at each pull: a stamp of long ago, one lost for one."""
+    house.studio.index_page = 2
+    house.studio.sleep(3600)
+    house.answer(pushed[1])
+    house.step("sync")
+    made = house.answer(pushed[-1])
+    house.studio.delete_task(pushed[0])
+    (other,) = house.studio.import_tasks(house.project_id, [{"data": {"image": "nowhere.png"}}])
+    for number in (pushed[-1], other):
+        house.studio.tasks[number]["updated_at"] = "2020-01-01T00:00:00.000000Z"
+    for _ in range(len(pushed) // 2 + 1):
+        house.step("sync")
+    assert annotations(house)[made].usable
+    assert {task.id for task in house.catalog.work.tasks(house.project_id)} == {*pushed[1:], other}
+
+
+def test_another_image_makes_another_task_of_one_that_was_pushed(house, pushed):
+    """What was painted on it belongs to the image that it shows, and the round's tile has none."""
+    tile = tile_of(house, pushed[0])
+    (url,) = house.studio.upload_images(house.project_id, [("other.png", png(20, 1))])
+    data = house.studio.tasks[pushed[0]]["data"]
+    house.studio.edit_task(pushed[0], {**data, "image": url})
+    made = house.answer(pushed[0], np.ones((20, 20), np.uint8))
+    house.step("sync")
+    shown = house.catalog.pool.tile(house.catalog.work.task(pushed[0]).tile_id)
+    assert (shown.width, shown.height) == (20, 20)
+    assert shown.id != tile.id
+    assert annotations(house)[made].usable
+    assert labelled(house).keys() == {shown.id}
 
 
 def test_deleted_tasks_take_their_annotations_along(house, pushed):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from ml_backend.errors import NotFound, StoreError
@@ -282,6 +282,27 @@ def test_one_picture_is_offered_once(catalog: Catalog) -> None:
     assert [tile.image.name for tile in offered] == ["a.png", "d.png", "d.png"]
     catalog.pool.quarantine(second.image.id, "gone")
     assert len(catalog.pool.unasked(7)) == 4
+
+
+def test_an_older_catalog_is_brought_up_to_date(url: str) -> None:
+    """A project and what is known of it stay; new columns and indexes are there."""
+    catalog = Catalog(url)
+    before = catalog.projects.save(7, title="Cells", label_config="<View/>")
+    catalog.projects.set_cursor(7, "2026-01-01T00:00:00.000000Z")
+    with catalog.database.write() as connection:
+        connection.execute(text("ALTER TABLE projects DROP COLUMN compared"))
+        connection.execute(text("DROP INDEX tasks_tile"))
+        connection.execute(text("UPDATE meta SET version = 2"))
+    catalog.close()
+    for _ in range(2):
+        catalog = Catalog(url)
+        assert catalog.projects.get(7) == replace(before, cursor="2026-01-01T00:00:00.000000Z")
+        catalog.projects.set_compared(7, 3)
+        assert catalog.projects.get(7).compared == 3
+        catalog.projects.set_compared(7, 0)
+        found = inspect(catalog.database.engine).get_indexes("tasks")
+        assert "tasks_tile" in {index["name"] for index in found}
+        catalog.close()
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
