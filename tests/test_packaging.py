@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ml_backend.host.processes import allocator
+from ml_backend.host.allocator import allocator
 from ml_backend.settings import Settings
 
 ROOT = Path(__file__).parents[1]

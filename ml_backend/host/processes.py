@@ -8,7 +8,6 @@ supervisor, and a supervisor killed with -9 takes its children along. Logs are a
 import fcntl
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, MappingProxyType, TracebackType
+from types import FrameType, TracebackType
 from typing import BinaryIO, Self
 
 import psutil
@@ -27,28 +26,6 @@ from ml_backend.errors import HostError
 from ml_backend.host.files import write_json
 from ml_backend.host.leftovers import end_leftovers, end_tree
 
-
-def allocator(libc: str) -> Mapping[str, str]:
-    """Tune the allocator of processes that compute; `libc` is "glibc 2.36" or the like.
-
-    glibc gives large blocks back to the system after each layer and faults them in again for
-    the next (measured: docs/operations.md). Before 2.36 it may ignore thresholds above 32 MiB.
-    """
-    name, _, version = libc.partition(" ")
-    numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
-    if name != "glibc":
-        return MappingProxyType({})
-    threshold = 1 << 30 if numbers >= (2, 36) else 32 << 20
-    return MappingProxyType(
-        {
-            "MALLOC_MMAP_THRESHOLD_": str(threshold),
-            "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-            "MALLOC_TOP_PAD_": str(64 << 20),
-        }
-    )
-
-
-ALLOCATOR: Mapping[str, str] = allocator(" ".join(platform.libc_ver()))
 
 _GUARD = Path(__file__).with_name("guard.py")
 _LOG_LIMIT = 16 << 20  # bytes after which a start begins a new log and keeps the old as .1

@@ -16,10 +16,11 @@ from pathlib import Path
 import httpx
 
 from ml_backend.errors import ConfigError, HostError
+from ml_backend.host.allocator import ALLOCATOR
 from ml_backend.host.files import write_text
 from ml_backend.host.label_studio import LabelStudioServer
 from ml_backend.host.ports import Ports
-from ml_backend.host.processes import ALLOCATOR, Child, Processes, one_instance
+from ml_backend.host.processes import Child, Processes, one_instance
 from ml_backend.host.secrets import LocalSecrets, local_secrets
 from ml_backend.jobs.queues import Jobs, JobView
 from ml_backend.jobs.redis_server import EmbeddedRedis
