@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 from support.backend import TinyBackend
 from support.browser import find_chromium
-from support.label_studio import LabelStudio, find_label_studio, run_label_studio
+from support.label_studio import (
+    LabelStudio,
+    find_label_studio,
+    make_database,
+    run_label_studio,
+)
 
 import ml_backend.learning  # noqa: F401  before torch: decides how its threads wait
 
@@ -22,14 +27,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
+def studio_executable(request: pytest.FixtureRequest) -> Path:
+    """Label Studio's executable; the test is skipped where none is installed."""
+    found = find_label_studio(request.config.getoption("--label-studio"))
+    if found is None:
+        pytest.skip("no Label Studio: scripts/test.sh installs one into .venv-label-studio")
+    return found
+
+
+@pytest.fixture(scope="session")
+def studio_database(studio_executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of Label Studio, to copy; one test starts without."""
+    return make_database(studio_executable, tmp_path_factory.mktemp("studio-database"))
+
+
+@pytest.fixture(scope="session")
 def label_studio(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    studio_executable: Path, studio_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LabelStudio]:
     """A real Label Studio, one a session; the test is skipped where none is installed."""
-    executable = find_label_studio(request.config.getoption("--label-studio"))
-    if executable is None:
-        pytest.skip("no Label Studio: scripts/test.sh installs one into .venv-label-studio")
-    with run_label_studio(executable, tmp_path_factory.mktemp("label-studio")) as server:
+    folder = tmp_path_factory.mktemp("label-studio")
+    with run_label_studio(studio_executable, folder, studio_database) as server:
         yield server
 
 

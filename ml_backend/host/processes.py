@@ -26,7 +26,6 @@ from ml_backend.errors import HostError
 from ml_backend.host.files import write_json
 from ml_backend.host.leftovers import end_leftovers, end_tree
 
-
 _GUARD = Path(__file__).with_name("guard.py")
 _LOG_LIMIT = 16 << 20  # bytes after which a start begins a new log and keeps the old as .1
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0  # seconds before a dead child is started again

@@ -132,9 +132,7 @@ def _forget(connection: Connection, project_id: int) -> None:
 def _project(row: Row[tuple[object, ...]]) -> Project:
     recipe = parse_recipe(row.recipe, where=f"the recipe of project {row.id}")
     reading = _reading(row.reading) if row.reading else None
-    return Project(
-        row.id, row.title, row.label_config, recipe, row.cursor, reading, row.compared
-    )
+    return Project(row.id, row.title, row.label_config, recipe, row.cursor, reading, row.compared)
 
 
 def _reading(stored: dict[str, Any]) -> Reading:

@@ -14,7 +14,7 @@ import yaml
 
 from ml_backend.samples import make_samples
 
-from .conftest import QUICK
+from .conftest import QUICK, move_in
 from .test_loop import assert_exports_agree
 
 pytestmark = [pytest.mark.studio, pytest.mark.timeout(1500)]
@@ -56,9 +56,12 @@ def left_behind(home: Path) -> list[str]:
     return found
 
 
-def test_the_demo_plays_every_round_and_reports_it(studio_executable: Path, tmp_path: Path) -> None:
+def test_the_demo_plays_every_round_and_reports_it(
+    studio_executable: Path, studio_database: Path, tmp_path: Path
+) -> None:
     """Two rounds: exit 0, every key of the report, masks that agree, no process left."""
     home, report = tmp_path / "home", tmp_path / "report.json"
+    move_in(home, studio_database)
     samples = make_samples(tmp_path / "samples", count_clean=1, count_noisy=24)
     process = start(
         home, studio_executable, "demo", "--rounds", "2", "--report", str(report),
@@ -87,10 +90,11 @@ def test_the_demo_plays_every_round_and_reports_it(studio_executable: Path, tmp_
 
 
 def test_ctrl_c_stops_everything_and_a_second_start_finds_it(
-    studio_executable: Path, tmp_path: Path
+    studio_executable: Path, studio_database: Path, tmp_path: Path
 ) -> None:
     """Ctrl-C ends every process that was started; the same command then shows the same project."""
     home = tmp_path / "home"
+    move_in(home, studio_database)
     for _ in range(2):
         process = start(home, studio_executable, "up")
         lines: list[str] = []

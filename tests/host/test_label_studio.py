@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.label_studio import find_label_studio
 
 from ml_backend.errors import HostError
 from ml_backend.host import LabelStudioServer, Processes, free_port, local_secrets
@@ -92,16 +91,13 @@ def _client(server: LabelStudioServer) -> httpx.Client:
 
 @pytest.mark.studio
 def test_the_real_server(
-    request: pytest.FixtureRequest,
+    studio_executable: Path,
     unstarted: LabelStudioServer,
     backend_url: str,
     tmp_path: Path,
 ):
-    """Both kinds of token work; both flags reach the server; a second start finds everything."""
-    executable = find_label_studio(request.config.getoption("--label-studio"))
-    if executable is None:
-        pytest.skip("no Label Studio: scripts/install.sh installs one into .venv-label-studio")
-    server = replace(unstarted, executable=executable)
+    """From nothing: both kinds of token work, both flags reach it, a second start finds all."""
+    server = replace(unstarted, executable=studio_executable)
     waited: list[float] = []
     with Processes(tmp_path) as processes:
         server.start(processes, progress=waited.append)

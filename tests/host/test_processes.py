@@ -17,8 +17,8 @@ import pytest
 
 from ml_backend.errors import HostError
 from ml_backend.host import Child, Processes, one_instance, stopped_by_signals
-from ml_backend.host.leftovers import end_leftovers
 from ml_backend.host.allocator import allocator
+from ml_backend.host.leftovers import end_leftovers
 from ml_backend.host.processes import _LOG_LIMIT
 
 
