@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install what the tests need, Chromium included, then run them all.
 # Usage: bash scripts/test.sh [options of pytest]
+# BRUSHLOOP_TEST_PROCESSES=0 runs them one after the other in this process (for a debugger).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/install.sh --dev
@@ -23,9 +24,11 @@ if ! command -v chromium >/dev/null; then
   fi
 fi
 
+# One process starts servers and waits for them while the other computes; more would starve them.
+processes=${BRUSHLOOP_TEST_PROCESSES:-2}
 # every process that the tests start inherits this mark; none may outlive them
 export BRUSHLOOP_TEST_RUN="$$-$RANDOM"
 status=0
-.venv/bin/python -m pytest "$@" || status=$?
+.venv/bin/python -m pytest --numprocesses "$processes" --dist loadgroup "$@" || status=$?
 .venv/bin/python scripts/strays.py "BRUSHLOOP_TEST_RUN=$BRUSHLOOP_TEST_RUN" || status=1
 exit "$status"

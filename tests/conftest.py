@@ -26,6 +26,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chromium", help="path of the chromium executable")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a server or a module, for tests on several processor cores.
+
+    Whatever needs a real Label Studio starts first: it takes longest, and mostly waits.
+    """
+    for item in items:
+        studio = "studio_executable" in getattr(item, "fixturenames", ())
+        group = "label-studio" if studio else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "studio_executable" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def studio_executable(request: pytest.FixtureRequest) -> Path:
     """Label Studio's executable; the test is skipped where none is installed."""

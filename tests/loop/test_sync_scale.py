@@ -128,7 +128,7 @@ def test_a_pull_costs_by_what_changed(grown, change):
     """As many requests and SQL statements, whatever the number of tasks that did not change."""
     (small, read), (large, read_of_many) = (pulled(grown(n), change) for n in (SMALL, LARGE))
     assert small == large
-    assert small["requests"] == 3  # the project, the index, the changed tasks
+    assert small["requests"] == 4  # the project, the index, the changed tasks, a page of all
     assert read == read_of_many == CHANGES
 
 
@@ -143,7 +143,7 @@ def test_a_training_that_falls_due_costs_no_more(grown):
 
 
 def test_a_quiet_poll_reads_nothing(grown):
-    """Two requests, and no task is read or listed."""
+    """Three requests, and no task is read."""
     costs = []
     for count in (SMALL, LARGE):
         house = grown(count)
@@ -151,7 +151,7 @@ def test_a_quiet_poll_reads_nothing(grown):
             assert house.step("sync").numbers["tasks"] == 0
         costs.append(dict(found))
     assert costs[0] == costs[1]
-    assert costs[0]["requests"] == 2  # the project, an empty index
+    assert costs[0]["requests"] == 3  # the project, an empty index, a page of all
 
 
 def test_a_deleted_task_is_found_by_halves(grown):
@@ -161,7 +161,7 @@ def test_a_deleted_task_is_found_by_halves(grown):
     house.studio.delete_task(ids[77])
     with counted(house) as found:
         assert house.step("sync").numbers["gone"] == 1
-    assert found["requests"] <= 2 + 7 + 2  # 120 → 4 takes 5 halvings
+    assert found["requests"] <= 3 + 7 + 2  # 120 → 4 takes 5 halvings
     assert house.catalog.work.task(ids[77]).deleted
     assert house.catalog.work.count(house.project_id) == LARGE
 
@@ -176,7 +176,7 @@ def test_a_large_import_is_waited_for_once(grown):
     assert 0 < (house.studio.now - before).total_seconds() <= 12
     with counted(house) as found:
         house.step("sync")
-    assert found["requests"] == 2 + pull_attempts(house)
+    assert found["requests"] == 3 + pull_attempts(house)
 
 
 def pull_attempts(house):
