@@ -29,6 +29,7 @@ processes=${BRUSHLOOP_TEST_PROCESSES:-2}
 # every process that the tests start inherits this mark; none may outlive them
 export BRUSHLOOP_TEST_RUN="$$-$RANDOM"
 status=0
-.venv/bin/python -m pytest --numprocesses "$processes" --dist loadgroup "$@" || status=$?
+.venv/bin/python -m pytest --numprocesses "$processes" --dist load \
+  --no-loadscope-reorder "$@" || status=$?
 .venv/bin/python scripts/strays.py "BRUSHLOOP_TEST_RUN=$BRUSHLOOP_TEST_RUN" || status=1
 exit "$status"

@@ -1,7 +1,9 @@
 """Options and services that every room's tests may ask for; each starts on first use."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.backend import TinyBackend
@@ -12,6 +14,7 @@ from support.label_studio import (
     make_database,
     run_label_studio,
 )
+from xdist.scheduler import LoadScopeScheduling
 
 import ml_backend.learning  # noqa: F401  before torch: decides how its threads wait
 
@@ -26,17 +29,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chromium", help="path of the chromium executable")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a server or a module, for tests on several processor cores.
+@cache
+def _needs_studio(module: Path) -> bool:
+    """Whether a module's tests talk to a real Label Studio: they share one."""
+    return "pytest.mark.studio" in module.read_text(encoding="utf-8")
 
-    Whatever needs a real Label Studio starts first: it takes longest, and mostly waits.
-    """
-    for item in items:
-        studio = "studio_executable" in getattr(item, "fixturenames", ())
-        group = "label-studio" if studio else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "studio_executable" not in getattr(item, "fixturenames", ()))
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what needs a real Label Studio: it takes longest, and mostly waits."""
+    items.sort(key=lambda item: not _needs_studio(item.path))
+
+
+class Together(LoadScopeScheduling):
+    """Deals out whole modules, and those that share a Label Studio to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "label-studio" if _needs_studio(self.config.rootpath / module) else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Share the tests out among the processes that scripts/test.sh asks for."""
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
