@@ -1,7 +1,7 @@
 """Labelled images → an endless, reproducible stream of training patches."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -118,9 +118,9 @@ class Patches:
     A share of them lies on labelled pixels, each label equally often, so that rare ones are
     seen; the others lie anywhere on known pixels, so that the background is seen. A patch
     depends on the seed, its step and its place in the batch alone. `pool`: images of the target,
-    for augmentations that borrow their looks, or `small`, what `References` made of them. Raises `NothingToLearn` when no image has a labelled
-    pixel, `DataError` for a mask that does not fit, and `ConfigError` without a pool where the
-    augmentation needs one.
+    for augmentations that borrow their looks, or `small`, what `References` made of them. Raises
+    `NothingToLearn` when no image has a labelled pixel, `DataError` for a mask that does not fit,
+    and `ConfigError` without a pool where the augmentation needs one.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Patches:
         counts = [entry.sample.weight * entry.counts for entry in self._entries]
         return [float(count) for count in np.sum(counts, axis=0)]
 
-    def batches(self, steps: range, rows: slice = slice(None)) -> Iterator[Batch]:
+    def batches(self, steps: range, rows: slice = slice(None)) -> Generator[Batch]:
         """The batch of each step, or some rows of it; a few are prepared ahead of their use.
 
         Close it when it is not read to its end.

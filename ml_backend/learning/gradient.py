@@ -69,7 +69,7 @@ def backward(
     the whole batch, on every process the same.
     """
     before = _Before(model, images.device)
-    parts = images.split(at_once)
+    parts = torch.split(images, at_once)
     if len(parts) == 1:
         own = forward(images)
     else:
@@ -84,7 +84,7 @@ def backward(
     if len(parts) == 1:
         torch.autograd.backward(own, slopes)
     else:
-        for part, of_part in zip(parts, slopes.split(at_once), strict=True):
+        for part, of_part in zip(parts, torch.split(slopes, at_once), strict=True):
             torch.autograd.backward(forward(part), of_part)
     team.add_up([one.grad for one in model.parameters() if one.grad is not None])
     return cost.detach(), whole.detach(), truth

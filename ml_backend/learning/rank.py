@@ -83,7 +83,9 @@ def _work(task: dict[str, Any], arrays: int, say: Callable[..., None]) -> dict[s
         torch.cuda.set_device(rank)
     distributed.init_process_group(
         "nccl" if cuda else "gloo",
-        store=distributed.FileStore(task["meeting"], size),
+        store=distributed.FileStore(  # type: ignore[attr-defined]
+            task["meeting"], size
+        ),
         rank=rank,
         world_size=size,
         timeout=_PATIENCE,

@@ -82,13 +82,13 @@ def train_in_ranks(
         try:
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(tempfile.TemporaryFile(dir=checkpoint.parent))
-            packed = pack(job, file)  # type: ignore[arg-type]
+            packed = pack(job, file)
         except OSError as error:
             raise StoreError(
-                f"images for the training's processes cannot be written beside {checkpoint}: {error}"
+                f"what the training's processes need cannot be written beside {checkpoint}: {error}"
             ) from error
         threads = max(1, torch.get_num_threads() // processes)
-        spec = {
+        spec: dict[str, Any] = {
             "job": packed,
             "size": processes,
             "device": resolve_device(device).type,
@@ -211,7 +211,7 @@ def _obituary(member: _Member, size: int) -> str:
     status = member.process.wait()
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
     return (
-        f"process {member.rank + 1} of {size} of the training ended ({how}), most likely killed for "
-        "want of memory: the next training carries on from the last epoch; BRUSHLOOP_PROCESSES 1 "
-        "or a smaller training.patch need less"
+        f"process {member.rank + 1} of {size} of the training ended ({how}), most likely killed "
+        "for want of memory: the next training carries on from the last epoch, and needs less with "
+        "BRUSHLOOP_PROCESSES 1 or a smaller training.patch"
     )

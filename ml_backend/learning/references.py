@@ -55,9 +55,10 @@ class References:
         them, a reference is to the network what it will be when the model meets the target.
         """
         chosen = self.small()
-        small, (centre, half) = chosen[rng.integers(len(chosen))]
+        small, (centre, half) = chosen[int(rng.integers(len(chosen)))]
         table = (np.arange(256) - centre) * (stats[1] / half) + stats[0]
-        return np.round(np.clip(table, 0, 255)).astype(np.uint8)[small]
+        levelled: U8 = np.round(np.clip(table, 0, 255)).astype(np.uint8)[small]
+        return levelled
 
     def small(self) -> Sequence[Small]:
         """All that are drawn from; several threads may ask."""

@@ -11,7 +11,7 @@ def out_of_patience(scores: Sequence[float], patience: int | None, epochs: int) 
     never a reason) of the epochs so far, of `epochs` in all. Only a higher IoU counts as better.
     It depends on the scores alone, so a training that was killed ends where it would have ended.
     """
-    if patience is None or len(scores) >= epochs or any(map(math.isnan, scores)):
+    if patience is None or not 0 < len(scores) < epochs or any(map(math.isnan, scores)):
         return None
     best = max(range(len(scores)), key=lambda index: (scores[index], -index))
     if len(scores) - 1 - best < patience:

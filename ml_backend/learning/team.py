@@ -7,6 +7,7 @@ that take no part, and one sum of all gradients after the last pass is right for
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -69,5 +70,5 @@ class Team:
         """The network, whose BatchNorm sees the patches of all processes where torch can."""
         if self.size == 1 or place.type != "cuda":
             return model
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return converted
+        convert = nn.SyncBatchNorm.convert_sync_batchnorm
+        return cast("nn.Module", convert(model))  # type: ignore[no-untyped-call]

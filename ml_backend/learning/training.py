@@ -58,16 +58,14 @@ def train(
     written after each epoch, before `on_epoch`, and a training that was killed carries on from
     there to the same result. Where memory is short, fewer patches go through the network at once,
     for the rest of the training. With several `processes` (None: as many as `ranks.how_many`
-    says), which have clocks of their own, each computes its part of every batch. Raises `NothingToLearn`, `WeightsUnavailable`,
-    `LearningError` (the loss is no longer a number, one patch does not fit into memory, a process
-    was killed), and whatever `on_epoch` raises.
+    says), which have clocks of their own, each computes its part of every batch. Raises
+    `NothingToLearn`, `WeightsUnavailable`, `LearningError` (the loss is no longer a number, one
+    patch does not fit into memory, a process was killed), and whatever `on_epoch` raises.
     """
     job = Job(train, val, recipe, classes, tuple(labels), pool, initial)
     count = how_many(device, processes, recipe.training.batch_size)
     if count > 1:
-        return train_in_ranks(
-            job, count, device=device, checkpoint=checkpoint, on_epoch=on_epoch
-        )
+        return train_in_ranks(job, count, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
     return train_as(
         Team(), job, device=device, checkpoint=checkpoint, on_epoch=on_epoch, clock=clock
     )
