@@ -68,8 +68,12 @@ def _relight(image: U8, rng: np.random.Generator) -> U8:
     contrast = np.exp(rng.uniform(-0.28, 0.28))
     brightness = rng.uniform(-0.1, 0.1)
     curve = ((values**gamma - 0.5) * contrast + 0.5 + brightness) * (high - low) + low
-    table: U8 = np.round(np.clip(curve, 0, 255)).astype(np.uint8)
-    return np.take(table, image)
+    return _mapped(image, curve)
+
+
+def _mapped(image: U8, curve: npt.NDArray[np.floating[Any]]) -> U8:
+    """Each value of a contiguous image replaced by what `curve` (256,) says of it."""
+    return np.asarray(cv2.LUT(image, np.round(np.clip(curve, 0, 255)).astype(np.uint8)), np.uint8)
 
 
 def _stretch(image: U8) -> tuple[U8, float, float]:
@@ -79,7 +83,7 @@ def _stretch(image: U8) -> tuple[U8, float, float]:
     """
     low, high = float(image.min()), float(image.max())
     step = max(high - low, 32.0) / 255
-    return np.round((image - low) / step).astype(np.uint8), low, step
+    return _mapped(image, (np.arange(256) - low) / step), low, step
 
 
 def _albumentations() -> Any:  # its types are not ours to promise
@@ -190,7 +194,7 @@ def _recipe(
         if see:
             stretched, low, step = _stretch(image)
             seen, mask = see(stretched, mask, rng)
-            image = np.round(low + step * seen).astype(np.uint8)
+            image = _mapped(np.ascontiguousarray(seen), low + step * np.arange(256))
         left, _ = cover(whole, mask, rng)
         colour = image[tuple(rng.integers(patch, size=2))]
         image = np.where(left > 0, image, colour)

@@ -1,8 +1,7 @@
 """An image in the looks of another: with its low frequencies, or its histogram.
 
-Albumentations has both, FDA by three full Fourier transforms of each channel of both images, and
-histogram matching without a table. Of a few low frequencies each is a product of two small
-matrices, and a histogram of bytes is a table, so these take a tenth of the time.
+Albumentations has both, but computes every frequency in double precision where FDA changes a
+few, and a quantile for every pixel where a byte has 256 values.
 """
 
 from functools import lru_cache
@@ -10,6 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 
 U8 = npt.NDArray[np.uint8]
 
@@ -22,14 +22,13 @@ def with_frequencies(image: U8, style: U8, share: float) -> U8:
     """
     height, width = image.shape[:2]
     most = int(min(height, width) * share)
-    rows, columns = _waves(height, most), _waves(width, most)
-    own, other = (_spectrum(one, rows, columns) for one in (image, style))
-    # e^(i phase), 1 where there is no amplitude
-    phase = np.where(own == 0, 1, own / np.maximum(np.abs(own), 1e-12))
-    change = (np.abs(other) - np.abs(own)) * phase
-    added = (rows.conj().T @ change @ columns.conj()).real / (height * width)
-    seen = image + added.transpose(1, 2, 0)
-    return np.round(np.clip(seen, 0, 255)).astype(np.uint8)
+    own, other = (_spectrum(one, most) for one in (image, style))
+    amplitude = np.abs(own)
+    phase = np.where(amplitude > 0, own / np.maximum(amplitude, 1e-12), 1)
+    change = (np.abs(other) - amplitude) * phase
+    columns = np.tensordot(_waves(height, most).conj().T / height, change, 1)
+    added = scipy.fft.irfft(columns.astype(np.complex64), width, axis=1)
+    return np.asarray(np.round(np.clip(image + added, 0, 255)), np.uint8)
 
 
 def with_histogram(image: U8, style: U8, share: float) -> U8:
@@ -41,7 +40,8 @@ def with_histogram(image: U8, style: U8, share: float) -> U8:
     values = np.arange(256)
     for channel in range(3):
         own, other = (
-            np.cumsum(np.bincount(one[..., channel].reshape(-1), minlength=256)) / one[..., 0].size
+            np.cumsum(cv2.calcHist([one], [channel], None, [256], [0, 256]), dtype=np.float64)
+            / (one.shape[0] * one.shape[1])
             for one in (image, style)
         )
         there = np.flatnonzero(np.diff(other, prepend=0))
@@ -54,12 +54,10 @@ def with_histogram(image: U8, style: U8, share: float) -> U8:
 def _waves(size: int, most: int) -> npt.NDArray[np.complex64]:
     """The Fourier transform's rows (2 most + 1, size) of the frequencies -most..most."""
     angles = np.outer(np.arange(-most, most + 1), np.arange(size)) * (2 * np.pi / size)
-    return np.exp(-1j * angles).astype(np.complex64)
+    return np.asarray(np.exp(-1j * angles), np.complex64)
 
 
-def _spectrum(
-    image: U8, rows: npt.NDArray[np.complex64], columns: npt.NDArray[np.complex64]
-) -> npt.NDArray[np.complex64]:
-    """(3, rows, columns) of the Fourier transform of each channel."""
-    channels = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
-    return np.asarray(rows @ channels @ columns.T, np.complex64)
+def _spectrum(image: U8, most: int) -> npt.NDArray[np.complex64]:
+    """The Fourier transform (2 most + 1, most + 1, 3): rows -most..most, columns 0..most."""
+    columns = scipy.fft.rfft(image.astype(np.float32), axis=1)[:, : most + 1]
+    return np.asarray(np.tensordot(_waves(len(image), most), columns, 1), np.complex64)

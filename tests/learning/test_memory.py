@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.networks import PatchNorm
 from torch import nn
 
 from ml_backend.errors import LearningError
@@ -95,11 +96,8 @@ def small_memory(monkeypatch):
     """Networks without BatchNorm, in which more patches than `small_memory[0]` do not fit."""
     limit, seen = [1], []
 
-    class Norm(nn.GroupNorm):
-        """Normalises each patch by itself, if it can have the memory."""
-
-        def __init__(self, channels, **_options):
-            super().__init__(1, channels)
+    class Norm(PatchNorm):
+        """Works if it can have the memory."""
 
         def forward(self, x):
             if self.training:

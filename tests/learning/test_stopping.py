@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from support.networks import PatchNorm
 from torch import nn
 
 from ml_backend.learning.stopping import out_of_patience
@@ -35,18 +36,11 @@ def test_when_patience_ends(scores, patience, stops):
         assert f"training.patience {patience}" in reason
 
 
-class _Norm(nn.GroupNorm):
-    """Normalises without running statistics."""
-
-    def __init__(self, channels, **_options):
-        super().__init__(1, channels)
-
-
 def test_a_training_stops_early_and_stays_stopped(recipe, discs, tmp_path, monkeypatch):
     """The last record says why; started again, nothing is trained that patience had ended."""
     path = tmp_path / "state.safetensors"
     # nothing ever moves, so no epoch is better than the first
-    monkeypatch.setattr(nn, "BatchNorm2d", _Norm)
+    monkeypatch.setattr(nn, "BatchNorm2d", PatchNorm)
     still = recipe(steps=6, epochs=6, learning_rate=1e-30, patience=2)
 
     class KilledError(Exception):
