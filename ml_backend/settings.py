@@ -23,6 +23,11 @@ def prefer(variable: str, value: str) -> None:
     os.environ.setdefault(variable, value)
 
 
+def decree(variable: str, value: str) -> None:
+    """Set what a library reads from the environment of this process, whatever it was."""
+    os.environ[variable] = value
+
+
 class Settings(BaseSettings):
     """What one process of Brushloop needs to know of its surroundings."""
 
@@ -66,6 +71,11 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="Torch device: auto, cpu, cuda, cuda:1, mps.")
     threads: int | None = Field(
         None, ge=1, description="Processor threads for torch; by default all cores."
+    )
+    processes: int | None = Field(
+        None,
+        ge=1,
+        description="Processes of one training; by default one for each CUDA device, else one.",
     )
     track: str | None = Field(
         None, description="Where epochs go besides the catalog: tensorboard, mlflow, or both."

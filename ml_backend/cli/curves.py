@@ -60,14 +60,22 @@ def tables_of(found: "Sequence[Training]") -> "list[Table]":
     for training in found:
         origin = f", from {training.parent}" if training.parent else ""
         title = f"{training.version} ({training.status}{origin})"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-        for head in ("epoch", *MEASURES, *(f"val {name}" for name in MEASURES), "s"):
+        table = Table(
+            title=title,
+            title_justify="left",
+            caption=training.stopped,
+            caption_justify="left",
+            box=box.SIMPLE,
+            padding=(0, 1, 0, 0),
+        )
+        for head in ("epoch", *MEASURES, *(f"val {name}" for name in MEASURES), "s", "waited"):
             table.add_column(head, justify="right")
         for row in training.epochs:
             star = "*" if row["epoch"] == training.best_epoch else " "
             sides = [row[f"{side}_{name}"] for side in ("train", "val") for name in MEASURES]
             seconds = "-" if row["seconds"] is None else f"{row['seconds']:.0f}"
-            table.add_row(f"{star}{row['epoch']}", *map(_number, sides), seconds)
+            waited = "-" if row["waited"] is None else f"{row['waited']:.0%}"
+            table.add_row(f"{star}{row['epoch']}", *map(_number, sides), seconds, waited)
         tables.append(table)
     return tables
 

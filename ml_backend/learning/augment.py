@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.learning.looks import with_frequencies, with_histogram
 from ml_backend.registry import Registry
 from ml_backend.settings import prefer
 
@@ -67,8 +68,12 @@ def _relight(image: U8, rng: np.random.Generator) -> U8:
     contrast = np.exp(rng.uniform(-0.28, 0.28))
     brightness = rng.uniform(-0.1, 0.1)
     curve = ((values**gamma - 0.5) * contrast + 0.5 + brightness) * (high - low) + low
-    table: U8 = np.round(np.clip(curve, 0, 255)).astype(np.uint8)
-    return np.take(table, image)
+    return _mapped(image, curve)
+
+
+def _mapped(image: U8, curve: npt.NDArray[np.floating[Any]]) -> U8:
+    """Each value of a contiguous image replaced by what `curve` (256,) says of it."""
+    return np.asarray(cv2.LUT(image, np.round(np.clip(curve, 0, 255)).astype(np.uint8)), np.uint8)
 
 
 def _stretch(image: U8) -> tuple[U8, float, float]:
@@ -78,7 +83,7 @@ def _stretch(image: U8) -> tuple[U8, float, float]:
     """
     low, high = float(image.min()), float(image.max())
     step = max(high - low, 32.0) / 255
-    return np.round((image - low) / step).astype(np.uint8), low, step
+    return _mapped(image, (np.arange(256) - low) / step), low, step
 
 
 def _albumentations() -> Any:  # its types are not ours to promise
@@ -98,16 +103,13 @@ class _Transforms:
     def __init__(self, make: Callable[[], list[Any]]) -> None:
         self._make, self._own = make, threading.local()
 
-    def __call__(
-        self, image: U8, mask: U8, rng: np.random.Generator, style: U8 | None = None
-    ) -> tuple[U8, U8]:
+    def __call__(self, image: U8, mask: U8, rng: np.random.Generator) -> tuple[U8, U8]:
         compose = getattr(self._own, "compose", None)
         if compose is None:
             compose = self._own.compose = _albumentations().Compose(self._make())
         # `set_random_seed` would give every transform the same numbers: all happen, or none.
         compose.set_random_state(rng, random.Random(int(rng.integers(1 << 62))))
-        more = {} if style is None else {"fda_metadata": [style], "hm_metadata": [style]}
-        seen = compose(image=image, mask=mask, **more)
+        seen = compose(image=image, mask=mask)
         return seen["image"], seen["mask"]
 
 
@@ -132,12 +134,14 @@ def _elastic(patch: int) -> list[Any]:
     return [_albumentations().ElasticTransform(alpha, sigma, border_mode=_BORDER, p=0.6)]
 
 
-def _style() -> list[Any]:
+def _restyle(image: U8, style: U8, rng: np.random.Generator) -> U8:
     """The low frequencies or the histogram of an image of the target, in half of the cases."""
-    library = _albumentations()
+    if rng.random() < 0.5:
+        return image
+    if rng.random() < 0.5:
+        return with_frequencies(image, style, rng.uniform(0.0, 0.03))
     # Whole matches would make objects as dark as a ground that takes most of the reference.
-    matching = library.HistogramMatching(blend_ratio=(0.3, 0.8), p=1)
-    return [library.OneOf([library.FDA(beta_limit=(0.0, 0.03), p=1), matching], p=0.5)]
+    return with_histogram(image, style, rng.uniform(0.3, 0.8))
 
 
 def _camera() -> list[Any]:
@@ -182,13 +186,15 @@ def _recipe(
     def augment(
         image: U8, mask: U8, rng: np.random.Generator, style: Style | None = None, /
     ) -> tuple[U8, U8]:
-        image, mask = bend(image, mask, rng, style(rng) if styled and style else None)
+        if styled and style:
+            image = _restyle(image, style(rng), rng)
+        image, mask = bend(image, mask, rng)
         image, mask = _flip_and_turn(*_crop_centre(image, mask, patch), rng)
         image = _relight(image, rng)
         if see:
             stretched, low, step = _stretch(image)
             seen, mask = see(stretched, mask, rng)
-            image = np.round(low + step * seen).astype(np.uint8)
+            image = _mapped(np.ascontiguousarray(seen), low + step * np.arange(256))
         left, _ = cover(whole, mask, rng)
         colour = image[tuple(rng.integers(patch, size=2))]
         image = np.where(left > 0, image, colour)
@@ -247,7 +253,7 @@ def specialized(patch: int) -> Augmentation:
 
     Of the source A; FDA is Yang & Soatto 2020.
     """
-    return _recipe(patch, lambda: _style() + _affine() + _warp(), _camera, styled=True)
+    return _recipe(patch, lambda: _affine() + _warp(), _camera, styled=True)
 
 
 @AUGMENTATIONS.register("elastic")

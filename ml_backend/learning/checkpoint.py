@@ -39,16 +39,19 @@ def save_checkpoint(path: Path, groups: Mapping[str, Tensors], record: Mapping[s
         raise StoreError(f"checkpoint {path} cannot be written: {error}") from error
 
 
-def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensors], dict[str, Any]]:
+def load_checkpoint(
+    path: Path, fingerprint: str | None
+) -> tuple[dict[str, Tensors], dict[str, Any]]:
     """Groups and record of the checkpoint whose record carries `fingerprint`; else two empties.
 
-    A missing or damaged file and another training's checkpoint mean: begin at the beginning.
+    None takes whichever is there. A missing or damaged file and another training's checkpoint
+    mean: begin at the beginning.
     """
     groups: dict[str, Tensors] = {}
     try:
         with safe_open(path, framework="pt") as file:
             record: dict[str, Any] = json.loads(file.metadata()["record"])
-            if record["fingerprint"] != fingerprint:
+            if fingerprint is not None and record["fingerprint"] != fingerprint:
                 return {}, {}
             for key in file.keys():  # noqa: SIM118  a handle, not a mapping
                 group, name = key.split("/", 1)

@@ -1,9 +1,11 @@
 """Labelled images → an endless, reproducible stream of training patches."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy.typing as npt
 from ml_backend.errors import ConfigError, DataError, NothingToLearn
 from ml_backend.learning.augment import AUGMENTATIONS, NEEDS_POOL
 from ml_backend.learning.networks import image_stats
-from ml_backend.learning.references import Reference, References
+from ml_backend.learning.references import Reference, References, Small
 from ml_backend.recipe import Training
 
 U8 = npt.NDArray[np.uint8]
@@ -24,6 +26,9 @@ MARGIN = 1.5
 """A region handed to an augmentation has this many times the side of the patch."""
 CACHE_BYTES = 1 << 30
 _POINTS = 512
+_AHEAD = 4
+"""So many batches are prepared before they are asked for: one that takes long delays no step."""
+_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Batch(NamedTuple):
     images: U8
     stats: F32
     masks: U8
+
+
+def region_side(settings: Training) -> int:
+    """Side, px, of the region that is cut out around a patch."""
+    return int(settings.patch * MARGIN) // 2 * 2
 
 
 def cached(samples: Sequence[Sample], budget: int = CACHE_BYTES) -> list[Sample]:
@@ -106,11 +116,11 @@ class Patches:
     """Draws training patches, batch by batch.
 
     A share of them lies on labelled pixels, each label equally often, so that rare ones are
-    seen; the others lie anywhere on known pixels, so that the background is seen. A batch
-    depends on the seed and its step alone. `pool`: images of the target, for augmentations that
-    borrow their looks. Raises `NothingToLearn` when no image has a labelled
-    pixel, `DataError` for a mask that does not fit, and `ConfigError` without a pool where the
-    augmentation needs one.
+    seen; the others lie anywhere on known pixels, so that the background is seen. A patch
+    depends on the seed, its step and its place in the batch alone. `pool`: images of the target,
+    for augmentations that borrow their looks, or `small`, what `References` made of them. Raises
+    `NothingToLearn` when no image has a labelled pixel, `DataError` for a mask that does not fit,
+    and `ConfigError` without a pool where the augmentation needs one.
     """
 
     def __init__(
@@ -119,10 +129,11 @@ class Patches:
         classes: int,
         settings: Training,
         pool: Sequence[Reference] = (),
+        small: Sequence[Small] | None = None,
     ) -> None:
         self._settings = settings
-        self._side = int(settings.patch * MARGIN) // 2 * 2
-        self._references = References(pool, self._side, settings.seed)
+        self._side = region_side(settings)
+        self._references = References(pool, self._side, settings.seed, small)
         if settings.augmentation in NEEDS_POOL and not pool:
             raise ConfigError(
                 f"training.augmentation {settings.augmentation} borrows the looks of unlabelled "
@@ -153,20 +164,27 @@ class Patches:
         counts = [entry.sample.weight * entry.counts for entry in self._entries]
         return [float(count) for count in np.sum(counts, axis=0)]
 
-    def batches(self, steps: range) -> Iterator[Batch]:
-        """The batch of each step; the next one is prepared while the current one is used."""
-        with ThreadPoolExecutor(1, thread_name_prefix="patches") as ahead:
-            future = None
-            for step in steps:
-                batch = future.result() if future else self.batch(step)
-                if step + steps.step in steps:
-                    future = ahead.submit(self.batch, step + steps.step)
-                yield batch
+    def batches(self, steps: range, rows: slice = slice(None)) -> Generator[Batch]:
+        """The batch of each step, or some rows of it; a few are prepared ahead of their use.
 
-    def batch(self, step: int) -> Batch:
-        """The batch of one step."""
-        rng = np.random.default_rng([self._settings.seed, 1, step])
-        drawn = [self._draw(rng) for _ in range(self._settings.batch_size)]
+        Close it when it is not read to its end.
+        """
+        workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="patches")
+        waiting: deque[Future[Batch]] = deque()
+        coming = iter(steps)
+        try:
+            for _ in steps:
+                for step in islice(coming, _AHEAD + 1 - len(waiting)):
+                    waiting.append(workers.submit(self.batch, step, rows))
+                yield waiting.popleft().result()
+        finally:
+            workers.shutdown(cancel_futures=True)
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        """The batch of one step, or some rows of it."""
+        places = range(self._settings.batch_size)[rows]
+        seed = self._settings.seed
+        drawn = [self._draw(np.random.default_rng([seed, 1, step, place])) for place in places]
         images, stats, masks = zip(*drawn, strict=True)
         return Batch(np.stack(images), np.array(stats, np.float32), np.stack(masks))
 

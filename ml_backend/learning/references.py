@@ -1,8 +1,8 @@
 """How images of the target pool reach the augmentation: small, few, on any image's grey scale."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -12,6 +12,9 @@ from ml_backend.errors import DataError
 from ml_backend.learning.networks import image_stats
 
 U8 = npt.NDArray[np.uint8]
+
+Small = tuple[U8, tuple[float, float]]
+"""An image (side, side, 3), and the `image_stats` that it had when it was large."""
 
 MOST = 64
 """More images cost time at the start of a training, and a look is not an image's alone."""
@@ -31,11 +34,19 @@ class References:
     Whole, because a random part of an image is often nothing but background, and a histogram
     or the low frequencies survive resizing. The images are opened when the first is asked for,
     each once; those that cannot be read are passed over, and `DataError` is raised when none
-    can. `seed` decides which ones.
+    can. `seed` decides which ones. `small` is what this made of them in another process.
     """
 
-    def __init__(self, images: Sequence[Reference], side: int, seed: int) -> None:
+    def __init__(
+        self,
+        images: Sequence[Reference],
+        side: int,
+        seed: int,
+        small: Sequence[Small] | None = None,
+    ) -> None:
         self._images, self._side, self._seed = images, side, seed
+        self._small = small
+        self._opening = threading.Lock()
 
     def draw(self, rng: np.random.Generator, stats: tuple[float, float]) -> U8:
         """One of them (side, side, 3), as it would look with these `image_stats`.
@@ -43,13 +54,21 @@ class References:
         Patches are normalised by the statistics of the image that they come from. Levelled to
         them, a reference is to the network what it will be when the model meets the target.
         """
-        small, (centre, half) = self._small[rng.integers(len(self._small))]
+        chosen = self.small()
+        small, (centre, half) = chosen[int(rng.integers(len(chosen)))]
         table = (np.arange(256) - centre) * (stats[1] / half) + stats[0]
-        return np.round(np.clip(table, 0, 255)).astype(np.uint8)[small]
+        levelled: U8 = np.round(np.clip(table, 0, 255)).astype(np.uint8)[small]
+        return levelled
 
-    @cached_property
-    def _small(self) -> list[tuple[U8, tuple[float, float]]]:
-        found: list[tuple[U8, tuple[float, float]]] = []
+    def small(self) -> Sequence[Small]:
+        """All that are drawn from; several threads may ask."""
+        with self._opening:
+            if self._small is None:
+                self._small = self._opened()
+            return self._small
+
+    def _opened(self) -> list[Small]:
+        found: list[Small] = []
         faults = []
         for index in np.random.default_rng([self._seed, 2]).permutation(len(self._images)):
             try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_backend.errors import ConfigError, LabelConfigError
 from ml_backend.loop.context import Context
-from ml_backend.loop.labels import labels_of
+from ml_backend.loop.labels import check_names, labels_of
 from ml_backend.loop.predict import show_version
 from ml_backend.loop.reading import notice
 from ml_backend.masks.labels import make_label_config, parse_label_config
@@ -26,12 +26,14 @@ def create_project(
     if info is None:
         info = context.studio.create_project(title, make_label_config(labels))
     config = parse_label_config(info.label_config)
-    labels_of(Project(info.id, info.title, info.label_config, recipe or Recipe()))
+    wanted = Project(info.id, info.title, info.label_config, recipe or Recipe())
+    labels_of(wanted)
     if list(config.names) != list(labels):
         raise LabelConfigError(
             f"the Label Studio project {title!r} has the labels {', '.join(config.names)}, "
             f"not {', '.join(labels)}: name them with --label, or use another --home"
         )
+    check_names(wanted)
     return context.catalog.projects.save(
         info.id, title=info.title, label_config=info.label_config, recipe=recipe
     )
@@ -53,7 +55,10 @@ def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> 
     info = context.studio.get_project(project_id)
     known = context.catalog.projects.find(project_id)
     wanted = recipe or (known.recipe if known else Recipe())
-    labels_of(Project(project_id, info.title, info.label_config, wanted))
+    proposed = Project(project_id, info.title, info.label_config, wanted)
+    labels_of(proposed)
+    if recipe is not None:
+        check_names(proposed)
     project = context.catalog.projects.save(
         project_id, title=info.title, label_config=info.label_config, recipe=recipe
     )

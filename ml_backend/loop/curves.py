@@ -14,8 +14,10 @@ MEASURES = ("loss", "iou", "dice", "accuracy")
 class Training:
     """One version's training; `best_epoch` (counted from 1) is the one whose weights it has.
 
-    An epoch's numbers are `epoch`, `seconds`, and `train_` and `val_` of each of `MEASURES`, None
-    where there was nothing to measure.
+    An epoch's numbers are `epoch`, `seconds`, `waited` (the share of the steps' time without data),
+    `at_once` (patches that went through the network at a time), and `train_` and `val_` of each of
+    `MEASURES`; None where there was nothing to measure. `stopped` says why a training ended before
+    its last epoch.
     """
 
     version: str
@@ -24,18 +26,21 @@ class Training:
     created_at: str
     best_epoch: int
     epochs: tuple[Numbers, ...]
+    stopped: str | None = None
 
 
 def trainings(context: Context, project_id: int, last: int | None = None) -> list[Training]:
     """Every training that has finished an epoch, oldest first; with `last` only so many of them."""
     found = []
     for model in context.catalog.models.all(project_id):
-        epochs = tuple(_whole(row) for row in context.catalog.models.epochs(model.version))
-        if not epochs:
+        rows = context.catalog.models.epochs(model.version)
+        if not rows:
             continue
+        epochs = tuple(map(_whole, rows))
         best = model.card.get("best_epoch") or _best(epochs)
+        why, at = rows[-1].get("stopped"), model.created_at
         found.append(
-            Training(model.version, model.status, model.parent, model.created_at, best, epochs)
+            Training(model.version, model.status, model.parent, at, best, epochs, why),
         )
     return found if last is None else found[-last:]
 
@@ -43,9 +48,8 @@ def trainings(context: Context, project_id: int, last: int | None = None) -> lis
 def _whole(row: Numbers) -> Numbers:
     """An epoch with every measure; older catalogs hold epochs with fewer."""
     names = [f"{side}_{measure}" for measure in MEASURES for side in ("train", "val")]
-    return {"epoch": row["epoch"], "seconds": row.get("seconds")} | {
-        name: row.get(name) for name in names
-    }
+    names += ["seconds", "waited", "at_once"]
+    return {"epoch": row["epoch"]} | {name: row.get(name) for name in names}
 
 
 def _best(epochs: tuple[Numbers, ...]) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ml_backend.errors import NotFound
 from ml_backend.loop.context import Context
+from ml_backend.recipe import Validation
 
 ROUNDING = 1e-9
 
@@ -18,18 +19,22 @@ class Decision:
     reason: str
 
 
-def decide(numbers: Mapping[str, Any], tolerance: float) -> Decision:
+def decide(numbers: Mapping[str, Any], validation: Validation) -> Decision:
     """Let a candidate pass when it is not worse than the current model on the same tiles.
 
     `numbers["candidate"]` and `["current"]` hold `iou` (mean over classes, 0..1, None when no
-    validation tile has a foreground) or are None where there was nothing to measure.
+    validation tile has a foreground) and `iou_by_class` (label → the same of one label), or are
+    None where there was nothing to measure. A label below its floor rejects the first model,
+    too, and so does one that fell by more than the tolerance of single labels, whatever the mean.
     """
     candidate, current = numbers.get("candidate"), numbers.get("current")
+    if candidate is not None and (faults := _below(candidate, current, validation)):
+        return Decision("rejected", "; ".join(faults))
     if current is None:
         return Decision("promoted", "there is no earlier model to compare it with")
     if candidate is None or candidate["accuracy"] is None or current["accuracy"] is None:
         return Decision("promoted", "no validation image is labelled yet, so nothing speaks")
-    new, old = candidate["iou"], current["iou"]
+    new, old, tolerance = candidate["iou"], current["iou"], validation.tolerance
     if new is None or old is None:
         new, old = candidate["accuracy"], current["accuracy"]
         what = "accuracy (no foreground in the validation tiles)"
@@ -38,6 +43,26 @@ def decide(numbers: Mapping[str, Any], tolerance: float) -> Decision:
     text = f"{what} {new:.3f} against {old:.3f}, tolerance {tolerance:.3f}"
     worse = old - new > tolerance + ROUNDING
     return Decision("rejected" if worse else "promoted", text)
+
+
+def _below(
+    candidate: Mapping[str, Any], current: Mapping[str, Any] | None, validation: Validation
+) -> list[str]:
+    """Each label that is worse than it may be; those that no validation tile shows are not."""
+    faults = []
+    before = current["iou_by_class"] if current else {}
+    for label, iou in candidate["iou_by_class"].items():
+        floor, old = validation.floors.get(label), before.get(label)
+        if iou is None:
+            continue
+        if floor is not None and floor - iou > ROUNDING:
+            faults.append(f"IoU of {label} {iou:.3f} is below its floor {floor:.3f}")
+        limit = validation.class_tolerance
+        if limit is not None and old is not None and old - iou > limit + ROUNDING:
+            faults.append(
+                f"IoU of {label} {iou:.3f} against {old:.3f}, tolerance of each label {limit:.3f}"
+            )
+    return faults
 
 
 def promote(context: Context, project_id: int, version: str) -> str:

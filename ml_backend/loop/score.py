@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ml_backend.errors import ConfigError
 from ml_backend.loop.context import Context, Progress, Report
+from ml_backend.loop.labels import BACKGROUND
 from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.predict import readable_tiles
 from ml_backend.store.rows import Project, Tile
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from ml_backend.recipe import Scoring
 
 CHUNK = 32  # tiles between two looks at the catalog: what a crash may cost
-BACKGROUND = "background"  # the name of channel 0 in scoring.weights
 
 
 def score(context: Context, project_id: int, progress: Progress) -> Report:

@@ -20,6 +20,7 @@ from ml_backend.loop.dataset import (
 )
 from ml_backend.loop.finish import finish
 from ml_backend.loop.instances import Counting, settings_of
+from ml_backend.loop.labels import check_names
 from ml_backend.loop.masks import load_objects
 from ml_backend.loop.models import load_predictor
 from ml_backend.loop.promote import decide
@@ -53,6 +54,7 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
         raise NothingToLearn(
             f"project {project_id} has no usable masks: submit some annotations in Label Studio"
         )
+    check_names(project)
     _abandon(context, project_id, dataset)
     candidate = context.catalog.models.add(
         project_id,
@@ -120,7 +122,8 @@ def _fit(
             record.epoch,
             record.epochs,
             f"{candidate.version}: epoch {record.epoch} of {record.epochs}, "
-            f"loss {record.train_loss:.3f}, validation IoU {record.val_iou:.3f}",
+            f"loss {record.train_loss:.3f}, validation IoU {record.val_iou:.3f}"
+            f"{_besides(record, recipe)}",
         )
 
     tracking = Tracked(home, project.title, candidate.version, recipe)
@@ -134,10 +137,33 @@ def _fit(
             labels=names,
             pool=references_of(context, project),
             device=context.settings.device,
+            processes=context.settings.processes,
             initial=_initial(context, project, current),
             checkpoint=_checkpoint(context, candidate),
             on_epoch=on_epoch,
         )
+
+
+def _told(trained: "Trained") -> dict[str, Any]:
+    """What the card says of how the training went."""
+    last = trained.epochs[-1]
+    waited = [record.waited for record in trained.epochs]
+    return {
+        "best_epoch": trained.best_epoch,
+        "epochs": len(trained.epochs),
+        "stopped": last.stopped,
+        "patches_at_once": last.at_once,
+        "processes": last.processes,
+        "waited": _finite(float(np.mean(waited))),
+    }
+
+
+def _besides(record: "EpochRecord", recipe: Recipe) -> str:
+    """What people are told of an epoch besides its numbers."""
+    said = ""
+    if record.at_once and record.at_once < recipe.training.batch_size // record.processes:
+        said += f", memory is short: {record.at_once} patches at once"
+    return said + (f", {record.stopped}" if record.stopped else "")
 
 
 def _checkpoint(context: Context, candidate: Model) -> Path:
@@ -184,7 +210,7 @@ def _card(
         "labelled": dataset.annotated,
         "masks": list(dataset.masks),
         "seed": recipe.training.seed,
-        "best_epoch": trained.best_epoch,
+        **_told(trained),
         **finish(context, project, dataset, trained),
         "package": __version__,
     }
@@ -204,8 +230,12 @@ def _gate(
         numbers["candidate"] = measure(context, project, candidate.version, dataset)
         if current and current.card.get("labels") == card["labels"]:
             numbers["current"] = measure(context, project, current.version, dataset)
-    decision = decide(numbers, project.recipe.validation.tolerance)
+    validation = project.recipe.validation
+    decision = decide(numbers, validation)
     numbers["reason"] = decision.reason
+    numbers["limits"] = validation.model_dump(
+        mode="json", include={"tolerance", "class_tolerance", "floors"}
+    )
     card["metrics"] = numbers["candidate"]
     context.catalog.models.settle(
         project.id, candidate.version, decision=decision.name, numbers=numbers, card=card

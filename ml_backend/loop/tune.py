@@ -140,6 +140,7 @@ def _trained(
         labels=material.labels,
         pool=material.pool,
         device=settings.device,
+        processes=settings.processes,
         on_epoch=on_epoch,
     )
 

@@ -1,10 +1,12 @@
 """How a candidate is trained, judged and tuned."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
 from ml_backend.recipe.section import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Training(Section):
@@ -13,6 +15,11 @@ class Training(Section):
     steps: int = Field(300, ge=1, description="Optimizer steps of one training.")
     epochs: int = Field(
         6, ge=1, description="Into how many epochs the steps are divided; each is validated."
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="End after this many epochs without a higher validation IoU; null never does.",
     )
     batch_size: int = Field(8, ge=1, description="Patches a step.")
     patch: int = Field(192, ge=32, multiple_of=32, description="Side of a training patch, px.")
@@ -66,6 +73,15 @@ class Validation(Section):
     )
     tolerance: float = Field(
         0.0, ge=0, lt=1, description="How much lower the mean IoU of a promoted model may be."
+    )
+    class_tolerance: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="How much lower the IoU of each single label may be; null looks at the mean.",
+    )
+    floors: dict[str, Share] = Field(
+        {}, description="Label → the validation IoU that a promoted model has at least."
     )
 
 

@@ -64,12 +64,18 @@ def test_runs_lists_plots_and_prints(house):
     for number, ious in enumerate(([0.25, 0.75, 0.5], [0.125])):
         version = models.add(house.project_id, parent=None, fingerprint=str(number)).version
         for epoch, iou in enumerate(ious, 1):
-            models.save_epoch(version, epoch, {"epoch": epoch, "val_iou": iou, "seconds": 61.2})
+            row = {"epoch": epoch, "val_iou": iou, "seconds": 61.2, "waited": 0.034}
+            if number == 1:
+                row["stopped"] = "stopped after epoch 1 of 9: no better"
+            models.save_epoch(version, epoch, row)
     output = run("runs", "--plot", "curves.svg")
     starred = [line.split() for line in output.splitlines() if line.strip().startswith("*")]
     assert [row[0] for row in starred] == ["*2", "*1"]
-    assert starred[0][-4:] == ["0.750", "-", "-", "61"]
+    assert starred[0][-5:] == ["0.750", "-", "-", "61", "3%"]
+    assert "stopped after epoch 1 of 9: no better" in output
     assert Path("curves.svg").exists()
     (newest,) = json.loads(run("runs", "--last", "1", "--json"))
     assert newest["version"] == f"p{house.project_id}-v2"
     assert newest["epochs"][0]["val_iou"] == 0.125
+    assert newest["epochs"][0]["waited"] == 0.034
+    assert newest["stopped"] == "stopped after epoch 1 of 9: no better"

@@ -4,6 +4,7 @@ import hashlib
 import math
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -164,10 +165,12 @@ def test_the_training_side_is_measured_too(recipe, discs):
 
 
 def test_seconds_come_from_the_callers_clock(recipe, discs):
-    """The room has no clock of its own."""
-    ticks = iter(range(0, 100, 5))
+    """The room has no clock of its own; waiting for data is a share of the time of the steps."""
+    ticks = count(0, 5)
     trained = train(discs(2), [], recipe=recipe(), classes=1, clock=lambda: next(ticks))
-    assert [record.seconds for record in trained.epochs] == [5, 5]
+    # an epoch looks once at each end, its two steps twice each and once at each end
+    assert [record.seconds for record in trained.epochs] == [35, 35]
+    assert [record.waited for record in trained.epochs] == [10 / 25, 10 / 25]
 
 
 def test_nothing_to_learn_comes_through(recipe):

@@ -38,6 +38,6 @@ def test_trainings_under_way_and_old_ones_are_shown(house):
     assert first.epochs[0] == {
         "epoch": 1, "seconds": None, "val_iou": 0.2, "train_iou": None, "val_loss": None,
         "train_loss": None, "val_dice": None, "train_dice": None, "val_accuracy": None,
-        "train_accuracy": None,
+        "train_accuracy": None, "waited": None, "at_once": None,
     }  # fmt: skip
     assert trainings(house.context, house.project_id, last=1) == [second]

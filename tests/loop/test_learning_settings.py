@@ -1,14 +1,18 @@
 """What a recipe says about learning reaches the training, with what the project knows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image as Picture
+from pydantic import SecretStr
 from support.house import picture, save_picture
 
 from ml_backend.errors import ConfigError
 from ml_backend.learning import training
+from ml_backend.loop.connect import connect
 from ml_backend.loop.dataset import references_of
-from ml_backend.recipe import parse_recipe
+from ml_backend.recipe import Recipe, parse_recipe
 
 
 @pytest.fixture
@@ -92,8 +96,43 @@ def test_weights_go_by_the_projects_labels(two_labels):
     house.labelled_round()
     assert "promoted" in house.step("train").summary
     house.recipe({"training.class_weights": {"nukleus": 4.0}})
-    with pytest.raises(ConfigError, match=r"'nukleus'; there are: background, cell, nucleus"):
+    words = r"training\.class_weights names 'nukleus'.* learns background, cell, nucleus"
+    with pytest.raises(ConfigError, match=words):
         house.step("train")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fits"),
+    [
+        ("training.class_weights", {"nucleus": 2.0, "background": 1.0}, True),
+        ("training.class_weights", {"nukleus": 2.0}, False),
+        ("training.class_weights", "balanced", True),
+        ("scoring.weights", {"nucleus": 2.0, "background": 0.0}, True),
+        ("scoring.weights", {"nukleus": 2.0}, False),
+        ("validation.floors", {"nucleus": 0.5}, True),
+        ("validation.floors", {"nukleus": 0.5}, False),
+        ("validation.floors", {"background": 0.5}, False),  # it is no label that is judged
+    ],
+)
+def test_labels_in_a_recipe_are_checked_when_it_is_handed_over(two_labels, key, value, fits):
+    """`connect` names the key, and the recipe that was there stays; later it is not asked again."""
+    house = two_labels
+    recipe = Recipe().changed({key: value})
+    settings = house.context.settings.model_copy(
+        update={"password": SecretStr("p"), "webhook_secret": SecretStr("s")}
+    )
+    context = replace(house.context, settings=settings)
+    context.__dict__["studio"] = house.studio
+    before = house.project.recipe
+    if fits:
+        connect(context, house.project_id, recipe)
+        assert house.project.recipe == recipe
+        return
+    with pytest.raises(ConfigError, match=rf"{key} names '.*', but project {house.project_id}"):
+        connect(context, house.project_id, recipe)
+    assert house.project.recipe == before
+    house.catalog.projects.save(house.project_id, recipe=recipe)
+    connect(context, house.project_id)
 
 
 def test_the_training_hears_names_and_pool(house, heard):

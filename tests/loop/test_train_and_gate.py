@@ -1,26 +1,33 @@
 """Training, the gate, and the ways round it."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image as Picture
 from support.house import picture, save_picture
+from support.networks import PatchNorm
+from torch import nn
 
-from ml_backend.errors import NotFound, NothingToLearn
+from ml_backend.errors import ConfigError, NotFound, NothingToLearn
 from ml_backend.learning import training
 from ml_backend.loop import train as train_module
 from ml_backend.loop.context import silent
+from ml_backend.loop.curves import trainings
 from ml_backend.loop.dataset import dataset_of, training_due
 from ml_backend.loop.effort import as_dict, efforts
 from ml_backend.loop.export import export
 from ml_backend.loop.models import Models
 from ml_backend.loop.promote import decide, promote, roll_back
+from ml_backend.loop.steps import STEPS
 from ml_backend.masks.labels import make_label_config
+from ml_backend.recipe import Validation
 from ml_backend.store.weights import list_models, load_model, model_key, save_model
 
 
 def measured(iou, accuracy=0.9):
     """Numbers of one model on the validation tiles."""
-    return {"iou": iou, "dice": iou, "accuracy": accuracy}
+    return {"iou": iou, "dice": iou, "accuracy": accuracy, "iou_by_class": {"cell": iou}}
 
 
 @pytest.mark.parametrize(
@@ -43,9 +50,82 @@ def measured(iou, accuracy=0.9):
 )
 def test_the_gate(candidate, current, tolerance, verdict):
     """A candidate passes unless it is worse by more than the tolerance on the same tiles."""
-    decision = decide({"candidate": candidate, "current": current}, tolerance)
+    validation = Validation(tolerance=tolerance)
+    decision = decide({"candidate": candidate, "current": current}, validation)
     assert decision.name == verdict
     assert decision.reason
+
+
+def by_class(*ious):
+    """Numbers of a model of two labels, whose mean is the same whatever they are."""
+    return measured(0.6) | {"iou_by_class": dict(zip(("cell", "rare"), ious, strict=True))}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "current", "limits", "words"),
+    [
+        (by_class(0.9, 0.3), by_class(0.6, 0.6), {}, None),
+        (by_class(0.9, 0.3), by_class(0.6, 0.6), {"floors": {"rare": 0.4}},
+         "IoU of rare 0.300 is below its floor 0.400"),
+        (by_class(0.9, 0.4), by_class(0.6, 0.6), {"floors": {"rare": 0.4}}, None),
+        (by_class(0.9, 0.3), None, {"floors": {"rare": 0.4}}, "floor"),
+        (by_class(0.9, None), by_class(0.6, 0.6), {"floors": {"rare": 0.4}}, None),
+        (None, by_class(0.6, 0.6), {"floors": {"rare": 0.4}}, None),
+        (by_class(0.9, 0.3), by_class(0.6, 0.6), {"class_tolerance": 0.2},
+         "IoU of rare 0.300 against 0.600, tolerance of each label 0.200"),
+        (by_class(0.9, 0.4), by_class(0.6, 0.6), {"class_tolerance": 0.2}, None),
+        (by_class(0.9, 0.3), by_class(0.6, None), {"class_tolerance": 0.0}, None),
+        (by_class(0.9, 0.3), None, {"class_tolerance": 0.0}, None),
+        (by_class(0.1, 0.2), by_class(0.6, 0.6),
+         {"class_tolerance": 0.0, "floors": {"rare": 0.4}}, "cell 0.100 .*; .*rare 0.200 .*floor"),
+    ],
+)  # fmt: skip
+def test_the_gate_looks_at_each_label(candidate, current, limits, words):
+    """A label below its floor, or fallen too far, rejects though the mean is fine; and is named."""
+    decision = decide({"candidate": candidate, "current": current}, Validation(**limits))
+    assert decision.name == ("rejected" if words else "promoted")
+    assert re.search(words or "", decision.reason)
+
+
+def test_a_floor_rejects_and_is_recorded(trained, monkeypatch):
+    """The gate's numbers hold the limits it went by, the IoU by label, and the reason."""
+    trained.recipe({"validation.floors": {"cell": 0.55}})
+    judge(monkeypatch, v1=0.4, v2=0.5)
+    annotate_more(trained)
+    report = trained.step("train")
+    assert "rejected: IoU of cell 0.500 is below its floor 0.550" in report.summary
+    gate = trained.catalog.models.gates(trained.project_id)[-1]
+    assert gate.decision == "rejected"
+    assert gate.numbers["reason"] == "IoU of cell 0.500 is below its floor 0.550"
+    assert gate.numbers["limits"] == {
+        "tolerance": 0.0, "class_tolerance": None, "floors": {"cell": 0.55}
+    }  # fmt: skip
+    assert gate.numbers["candidate"]["iou_by_class"] == {"cell": 0.5}
+    trained.recipe({"validation.floors": {"nucleus": 0.5}, "training.seed": 5})
+    with pytest.raises(ConfigError, match=r"validation\.floors names 'nucleus'"):
+        trained.step("train")
+
+
+def test_the_card_and_the_curve_say_how_the_training_went(house, monkeypatch):
+    """When it stopped and why, how long it waited for data, what memory and processes did."""
+    monkeypatch.setattr(nn, "BatchNorm2d", PatchNorm)  # nothing moves: no epoch is better
+    house.recipe({"training.epochs": 4, "training.patience": 1, "training.learning_rate": 1e-30})
+    house.fill(12)
+    house.labelled_round()
+    said = []
+    STEPS["train"](house.context, house.project_id, lambda *report: said.append(report[2]))
+    model = house.catalog.models.current(house.project_id)
+    rows = house.catalog.models.epochs(model.version)
+    card = model.card
+    assert card["epochs"] == len(rows) == 2
+    assert card["stopped"] == rows[-1]["stopped"]
+    assert f"stopped after epoch {len(rows)} of 4" in card["stopped"]
+    assert any(card["stopped"] in text for text in said)
+    assert (card["patches_at_once"], card["processes"]) == (2, 1)
+    assert 0 <= card["waited"] <= 1
+    (training,) = trainings(house.context, house.project_id)
+    assert training.stopped == card["stopped"]
+    assert 0 <= training.epochs[0]["waited"] <= 1
 
 
 def statuses(house):
