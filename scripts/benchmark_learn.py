@@ -167,15 +167,22 @@ def scores_of(case: Case, recipe: Recipe, seed: int, out: Path | None) -> list[S
     recipe = recipe.changed({"training.seed": seed}).at_round(1)
     material, classes = material_of(case, seed), len(case.labels)
     ours = product(material, case.labels, recipe)
-    other = plain(material, classes, recipe, ours.seconds)
+    if case.rare:
+        anywhere = recipe.changed({"training.foreground_share": 0})
+        other = product(material, case.labels, anywhere)
+    else:
+        other = plain(material, classes, recipe, ours.seconds)
     scores = []
     for side, learned in (("ours", ours), ("other", other)):
         counts = count_pixels(learned.maps, material.test, classes)
         by_label = " ".join(f"{value:.4f}" for value in counts.iou())
+        iou, dice = counts.mean_iou(), counts.mean_dice()
+        if case.rare:
+            iou, dice = (float(np.nan_to_num(v[-1])) for v in (counts.iou(), counts.dice()))
         scores.append(
             Score(
-                key, case.name, seed, side, round(counts.mean_iou(), 4),
-                round(counts.mean_dice(), 4), round(learned.seconds, 1), learned.steps, by_label,
+                key, case.name, seed, side, round(iou, 4), round(dice, 4),
+                round(learned.seconds, 1), learned.steps, by_label,
             )
         )  # fmt: skip
     tell(

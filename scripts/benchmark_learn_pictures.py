@@ -23,7 +23,7 @@ def draw_sheet(
     for index, sample in list(enumerate(material.test))[:SHOWN]:
         image, truth = sample.load()
         found = [np.zeros_like(truth), truth, *(side[index] for side in maps)]
-        text = f"{title}, {sample.name[:40]}: image, truth, Brushloop, plain U-Net"
+        text = f"{title}, {sample.name[:40]}: image, truth, ours, other"
         rows.append(SheetRow(text, [outlined(image, label_map) for label_map in found]))
     path.write_bytes(contact_sheet(rows))
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
+
+from ml_backend.recipe import parse_recipe
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 RECIPE = """
@@ -33,11 +36,11 @@ def data(learn):  # noqa: ARG001  for its path
 
 @pytest.fixture
 def folders(tmp_path: Path, draw) -> list[str]:
-    """Eighteen images of two labels, and the options that name them."""
+    """Nine images of two labels, and the options that name them."""
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
-    for number in range(18):
-        image, mask = draw(number, side=48, classes=2)
+    for number in range(9):
+        image, mask = draw(number, side=40, classes=2)
         for kind, plane in (("images", image), ("masks", mask)):
             cv2.imwrite(str(tmp_path / kind / f"{number}.png"), plane)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
@@ -117,12 +120,30 @@ def test_tiles_show_every_label_and_come_from_many_images(data, tmp_path):
     assert {sample.load()[1].shape for sample in material.test} == {(100, 100)}
 
 
-def test_drawn_pictures_stand_in(learn, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("classes", [1, 2])
+def test_sides_do_without_validation_and_with_small_images(learn, data, draw, classes):  # noqa: ARG001
+    """Images smaller than a patch, none to validate by: both sides answer for every pixel."""
+    sides = importlib.import_module("benchmark_learn_sides")
+    pair = draw(0, side=40, classes=classes)
+    samples = [data.Sample("a", lambda: (pair[0][:30], pair[1][:30]))]
+    recipe = parse_recipe(yaml.safe_load(RECIPE)).changed({"training.patch": 64})
+    material = data.Material(samples, [], samples)
+    ours = sides.product(material, ["a", "b"][:classes], recipe)
+    other = sides.plain(material, classes, recipe, 0.01)
+    for learned in (ours, other):
+        assert [one.shape for one in learned.maps] == [(30, 40)]
+        counts = sides.count_pixels(learned.maps, samples, classes)
+        assert counts.counts.sum() == 30 * 40
+    assert (ours.steps, other.steps) == (4, 1)
+
+
+def test_drawn_pictures_stand_in(learn, data, monkeypatch, tmp_path, capsys):
     """Without ../shared the package's own pictures are learned from, and that is said."""
     monkeypatch.setattr(learn, "real_cases", list)
+    monkeypatch.setattr(data, "DRAWN", 3)
     [case] = learn.chosen([], tmp_path)
     assert case.name == "drawn plankton"
-    assert len(case.files) == 40
+    assert len(case.files) == 3
     assert "drawn by the package" in capsys.readouterr().err
 
 
