@@ -5,6 +5,7 @@
     python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
     python scripts/benchmark.py select         scoring and choosing a batch
+    python scripts/benchmark.py learn          what a dozen masks teach (an hour; --quick: minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -98,6 +99,13 @@ def benchmark_select(*, quick: bool = False) -> Iterator[Row]:
     yield from rows(quick=quick)
 
 
+def benchmark_learn(**options: Any) -> Iterator[Row]:
+    """Measure IoU after a dozen masks against a plain U-Net trained for the same time."""
+    from benchmark_learn import rows
+
+    yield from rows(**options)
+
+
 def masks() -> dict[str, np.ndarray]:
     """Boolean masks by name: smooth ones, thready ones, a large one, and noise as the worst."""
     found = {
@@ -189,12 +197,17 @@ def row(
 
 def print_table(rows: list[Row]) -> None:
     """Print rows for people."""
-    table = Table("case", "ours", "other", "ratio", "unit", "target", "holds")
+    table = Table(*(rows[0] if rows else ()))
     for measured in rows:
-        table.add_row(
-            *[("no", "yes")[v] if isinstance(v, bool) else str(v) for v in measured.values()]
-        )
+        table.add_row(*map(shown, measured.values()))
     Console().print(table)
+
+
+def shown(value: object) -> str:
+    """Write a value into a table."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
 
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
@@ -202,7 +215,21 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
     "export": benchmark_export,
     "sync": benchmark_sync,
     "select": benchmark_select,
+    "learn": benchmark_learn,
 }
+
+
+def add_learn_options(learn: argparse.ArgumentParser) -> None:
+    """Add what `learn` takes beside the others."""
+    learn.add_argument("--case", nargs="+", default=(), help="only cases whose names hold these")
+    learn.add_argument("--seeds", type=int, default=3, help="how many seeds (3)")
+    learn.add_argument("--out", type=Path, help="folder of learn.csv, a chart and pictures")
+    learn.add_argument("--recipe", type=Path, help="a recipe instead of the default one")
+    learn.add_argument("--images", type=Path, help="folder of images to learn from instead")
+    learn.add_argument("--masks", type=Path, help="folder of their masks")
+    learn.add_argument("--label", nargs="+", default=(), help="the labels in these masks")
+    learn.add_argument("--values", help="what their greys mean, such as 64-191=1,192-255=2")
+    learn.add_argument("--tile", type=int, help="side of the tiles to learn from, px")
 
 
 def main() -> None:
@@ -212,8 +239,9 @@ def main() -> None:
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__)
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
-    for name in ("export", "sync", "select"):
+    for name in ("export", "sync", "select", "learn"):
         commands.choices[name].add_argument("--quick", action="store_true", help="less of it")
+    add_learn_options(commands.choices["learn"])
     options = vars(parser.parse_args())
     as_json, benchmark = options.pop("json"), options.pop("benchmark")
     rows = list(BENCHMARKS[benchmark](**options))

@@ -31,6 +31,12 @@ def draw_discs(seed, side=64, classes=1):
 
 
 @pytest.fixture
+def draw():
+    """The function that draws one image and its mask."""
+    return draw_discs
+
+
+@pytest.fixture
 def discs():
     """Function (count, first seed, …) → samples."""
 

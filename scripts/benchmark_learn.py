@@ -1,0 +1,237 @@
+"""What a dozen masks teach the default recipe, against a plain U-Net trained for the same time.
+
+What `benchmark.py learn` runs: six cases of real images in ../shared/data (pictures drawn by the
+package without it), or `--images` and `--masks` of anybody. For every seed both sides learn from
+the same 12 images or tiles, choose their best weights by the same few validation images, and are
+judged on the same held-out ones. `ours` and `other` are means of the IoU over the seeds.
+"""
+
+import csv
+import hashlib
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from benchmark import Row, row
+from benchmark_learn_data import (
+    Case,
+    material_of,
+    own_case,
+    rare_cases,
+    real_cases,
+    sample_case,
+)
+
+from ml_backend.recipe import Recipe, load_recipe
+
+BETTER = 5 / 6
+"""Share of the cases in which ours must be better."""
+
+
+class Score(NamedTuple):
+    """One side of one case and seed."""
+
+    key: str
+    case: str
+    seed: int
+    side: str
+    iou: float
+    dice: float
+    cpu_seconds: float
+    steps: int
+    iou_by_label: str
+
+
+def rows(
+    *,
+    quick: bool = False,
+    case: Sequence[str] = (),
+    seeds: int = 3,
+    out: Path | None = None,
+    recipe: Path | None = None,
+    images: Path | None = None,
+    masks: Path | None = None,
+    label: Sequence[str] = (),
+    values: str | None = None,
+    tile: int | None = None,
+) -> Iterator[Row]:
+    """Measure every case with every seed; one seed and a tenth of the steps if `quick`.
+
+    With `out`, each side's figures go to learn.csv there at once and are not measured again, and
+    pictures are drawn beside it.
+    """
+    how = load_recipe(recipe) if recipe else Recipe()
+    if quick:
+        how, seeds = how.changed({"training.steps": max(1, how.training.steps // 10)}), 1
+    with tempfile.TemporaryDirectory(prefix="brushloop-benchmark-") as place:
+        if images:
+            if not masks:
+                raise SystemExit("--images needs --masks")
+            cases = [own_case(images, masks, label, values, tile)]
+        else:
+            cases = chosen(case, Path(place))
+        measured = []
+        for one in cases:
+            measured.append(judged(one, how, range(seeds), out))
+            yield measured[-1]
+    if out:
+        from benchmark_learn_pictures import draw_chart
+
+        draw_chart(out / "learn.png", measured)
+    if len(measured) > 1:
+        yield from verdicts(measured)
+
+
+def chosen(names: Sequence[str], place: Path) -> list[Case]:
+    """The cases of these names (parts of them are enough), or the six."""
+    cases = real_cases()
+    if not cases:
+        tell("there is no ../shared/data: both sides learn from pictures drawn by the package")
+        return [sample_case(place / "samples")]
+    known = [*cases, *rare_cases()]
+    if strange := [name for name in names if not any(name in one.name for one in known)]:
+        choices = ", ".join(one.name for one in known)
+        raise SystemExit(f"--case {strange[0]}: there is no such case; choose from: {choices}")
+    return [one for one in known if any(name in one.name for name in names)] if names else cases
+
+
+def judged(case: Case, recipe: Recipe, seeds: Sequence[int], out: Path | None) -> Row:
+    """Row of a case, means over the seeds; the ratio is ours / other."""
+    scores = [score for seed in seeds for score in scores_of(case, recipe, seed, out)]
+    sides = {side: [s for s in scores if s.side == side] for side in ("ours", "other")}
+    ious, dices, seconds, steps = (
+        {side: np.array([getattr(s, name) for s in found]) for side, found in sides.items()}
+        for name in ("iou", "dice", "cpu_seconds", "steps")
+    )
+    mean = {side: float(values.mean()) for side, values in ious.items()}
+    ratio = mean["ours"] / max(mean["other"], 1e-9)
+    found = row(
+        case.name, mean["ours"], mean["other"], ratio, "IoU", 1, holds=mean["ours"] > mean["other"]
+    )
+    for side in sides:
+        found[f"{side}_sd"] = round(deviation(ious[side]), 3)
+        found[f"{side}_dice"] = round(float(dices[side].mean()), 3)
+    return found | {
+        "cpu_seconds": round(float(seconds["ours"].mean())),
+        "other_cpu_seconds": round(float(seconds["other"].mean())),
+        "other_steps": round(float(steps["other"].mean())),
+        "seeds": len(seeds),
+    }
+
+
+def verdicts(measured: Sequence[Row]) -> Iterator[Row]:
+    """Yield the rows of all cases: in how many ours is better, and its worst difference in sd.
+
+    The sd is the smaller one of the two sides.
+    """
+    better, count = sum(one["holds"] for one in measured), len(measured)
+    target = int(np.ceil(BETTER * count))
+    yield row(
+        "cases in which ours is better", better, count, better / count, "cases", target,
+        holds=better >= target,
+    ) | same_fields(measured[0])  # fmt: skip
+    gaps = [
+        (one["ours"] - one["other"]) / max(min(one["ours_sd"], one["other_sd"]), 1e-3)
+        for one in measured
+    ]
+    worst = int(np.argmin(gaps))
+    ours, other = measured[worst]["ours"], measured[worst]["other"]
+    yield row(
+        f"worst difference, in sd: {measured[worst]['case']}", ours, other, gaps[worst], "sd", -1,
+        holds=gaps[worst] >= -1,
+    ) | same_fields(measured[0])  # fmt: skip
+
+
+def same_fields(one: Row) -> Row:
+    """Fields of the other rows that a row of several cases has no values for."""
+    return dict.fromkeys(list(one)[7:-1]) | {"seeds": one["seeds"]}
+
+
+def deviation(values: np.ndarray) -> float:
+    """Standard deviation of a sample; 0 of one value."""
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def scores_of(case: Case, recipe: Recipe, seed: int, out: Path | None) -> list[Score]:
+    """Train both sides, or read from learn.csv what they have reached before."""
+    key = fingerprint(recipe, case)
+    done = [s for s in read_scores(out) if (s.key, s.case, s.seed) == (key, case.name, seed)]
+    if len(done) == 2:
+        return done
+    import torch
+    from benchmark_learn_sides import count_pixels, plain, product
+
+    recipe = recipe.changed({"training.seed": seed}).at_round(1)
+    material, classes = material_of(case, seed), len(case.labels)
+    ours = product(material, case.labels, recipe)
+    if case.rare:
+        anywhere = recipe.changed({"training.foreground_share": 0})
+        other = product(material, case.labels, anywhere)
+    else:
+        other = plain(material, classes, recipe, ours.seconds)
+    scores = []
+    for side, learned in (("ours", ours), ("other", other)):
+        counts = count_pixels(learned.maps, material.test, classes)
+        by_label = " ".join(f"{value:.4f}" for value in counts.iou())
+        iou, dice = counts.mean_iou(), counts.mean_dice()
+        if case.rare:
+            iou, dice = (float(np.nan_to_num(v[-1])) for v in (counts.iou(), counts.dice()))
+        scores.append(
+            Score(
+                key, case.name, seed, side, round(iou, 4), round(dice, 4),
+                round(learned.seconds, 1), learned.steps, by_label,
+            )
+        )  # fmt: skip
+    tell(
+        f"{case.name}, seed {seed}: IoU {scores[0].iou:.3f} against {scores[1].iou:.3f} "
+        f"({ours.steps} and {other.steps} steps, {ours.seconds:.0f} s of the processor, "
+        f"{torch.get_num_threads()} threads)"
+    )
+    if out:
+        write_scores(out, scores)
+        if seed == 0:
+            from benchmark_learn_pictures import draw_sheet
+
+            name = "".join(c if c.isalnum() else "-" for c in case.name)
+            draw_sheet(out / f"{name}.png", case.name, material, (ours.maps, other.maps))
+    return scores
+
+
+def fingerprint(recipe: Recipe, case: Case) -> str:
+    """What figures must agree in to be comparable."""
+    text = recipe.model_dump_json(include={"network", "training", "prediction"}) + repr(case)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_scores(out: Path | None) -> list[Score]:
+    """Read the figures that an earlier run left behind."""
+    path = out / "learn.csv" if out else None
+    if path is None or not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_score(record) for record in csv.DictReader(file)]
+
+
+def _score(record: dict[str, Any]) -> Score:
+    numbers = {name: float(record[name]) for name in ("iou", "dice", "cpu_seconds")}
+    return Score(**record | numbers | {name: int(record[name]) for name in ("seed", "steps")})
+
+
+def write_scores(out: Path, scores: Sequence[Score]) -> None:
+    """Append figures to learn.csv."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "learn.csv"
+    begins = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, Score._fields)
+        if begins:
+            writer.writeheader()
+        writer.writerows(score._asdict() for score in scores)
+
+
+def tell(text: str) -> None:
+    """Say how far it is, beside the rows."""
+    print(text, file=sys.stderr, flush=True)
