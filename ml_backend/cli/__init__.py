@@ -26,4 +26,12 @@ def main(*command: str) -> None:
         sys.exit(f"brushloop: {error}")
 
 
-from ml_backend.cli import curves, manage, processes, sheets, steps, tuning  # noqa: E402, F401
+from ml_backend.cli import (  # noqa: E402
+    curves as curves,
+    manage as manage,
+    processes as processes,
+    sheets as sheets,
+    simulating as simulating,
+    steps as steps,
+    tuning as tuning,
+)
