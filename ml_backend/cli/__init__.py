@@ -27,11 +27,11 @@ def main(*command: str) -> None:
 
 
 from ml_backend.cli import (  # noqa: E402
-    curves as curves,
-    manage as manage,
-    processes as processes,
-    sheets as sheets,
-    simulating as simulating,
-    steps as steps,
-    tuning as tuning,
+    curves,  # noqa: F401
+    manage,  # noqa: F401
+    processes,  # noqa: F401
+    sheets,  # noqa: F401
+    simulating,  # noqa: F401
+    steps,  # noqa: F401
+    tuning,  # noqa: F401
 )

@@ -13,7 +13,7 @@ from ml_backend.jobs.queues import Jobs
 from ml_backend.jobs.redis_server import EmbeddedRedis
 from ml_backend.jobs.simulate import HOME, STEP, jobs_of
 from ml_backend.loop.context import Progress
-from ml_backend.loop.simulate.material import Material, read_material
+from ml_backend.loop.simulate.material import read_material
 from ml_backend.loop.simulate.plan import Part, Plan, all_units, parts_of, settle, units_of
 from ml_backend.loop.simulate.records import Records
 from ml_backend.loop.simulate.report import Written, write_report
@@ -63,7 +63,7 @@ def simulate(
         count.tell("looking at what is done")
         for name, reason in material.set_aside:
             say(f"set aside: {name}: {reason}")
-        stages = [[part for part in stage if _open(plan, records, part)] for stage in parts_of(plan)]
+        stages = [_missing(plan, records, stage) for stage in parts_of(plan)]
         workers = min(jobs or min(MOST_JOBS, _cores()), max(map(len, stages)))
         if workers > 1:
             _by_workers(stages, workers, _settings_of(settings, out), count, say)
@@ -73,8 +73,8 @@ def simulate(
         return write_report(plan, material, records)
 
 
-def _open(plan: Plan, records: Records, part: Part) -> bool:
-    return not all(records.has(unit) for unit in units_of(plan, part))
+def _missing(plan: Plan, records: Records, stage: Sequence[Part]) -> list[Part]:
+    return [part for part in stage if not all(map(records.has, units_of(plan, part)))]
 
 
 def _here(stages: Sequence[Sequence[Part]], bench: Bench, count: _Count) -> None:

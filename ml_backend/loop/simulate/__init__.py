@@ -1,4 +1,4 @@
-"""Active learning played on a folder whose masks are all known: which strategy saves labels?
+"""Active learning played on a folder whose masks are all known, to see what saves labels.
 
 A curve is one strategy with one seed: a few tiles to start with, a network trained on them from
 scratch, the next batch chosen by what it says of the pool, and so on; after each training the

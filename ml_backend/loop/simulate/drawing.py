@@ -20,11 +20,11 @@ def draw(result: Result, title: str) -> bytes:
     for curve, colour in zip(result.curves.values(), _colours(result), strict=True):
         _line(left, curve, curve.tiles[0], colour, band=True)
         _line(right, curve, curve.objects.mean(axis=0), colour, band=False)
-    for (arm, iou_S), style in zip(sorted(result.controls.items()), ("--", ":", "-."), strict=False):
-        if arm.startswith("ceiling"):
-            name = arm.replace("ceiling-x1", "whole pool").replace("ceiling-x", "whole pool, ×")
-            left.axhline(iou_S.mean(), color="grey", linestyle=style, label=name)
-            right.axhline(iou_S.mean(), color="grey", linestyle=style)
+    ceilings = [arm for arm in sorted(result.controls) if arm.startswith("ceiling")]
+    for arm, style in zip(ceilings, ("--", ":"), strict=False):
+        height, name = result.controls[arm].mean(), arm.replace("ceiling-x", "whole pool, steps x")
+        left.axhline(height, color="grey", linestyle=style, label=name)
+        right.axhline(height, color="grey", linestyle=style)
     left.set(xlabel="labelled tiles", ylabel="IoU on the test set")
     right.set(xlabel="outlined objects (mean over seeds)")
     for axes in (left, right):

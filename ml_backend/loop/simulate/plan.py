@@ -39,7 +39,7 @@ class Source(Section):
 
 
 class Plan(Section):
-    """Strategies × seeds × rounds on one source.
+    """Strategies, seeds and rounds on one source.
 
     `start`: tiles before the first choice; None is a batch. `longer`: the controls are trained
     this many times as long as the curves are; 1 leaves the long ones out.

@@ -14,6 +14,7 @@ from ml_backend.loop.choose import column_of
 from ml_backend.loop.simulate.drawing import draw
 from ml_backend.loop.simulate.figures import (
     Curve,
+    Floats,
     Interval,
     Result,
     at_equal_cost,
@@ -93,7 +94,8 @@ def report_of(plan: Plan, material: Material, records: Records, result: Result) 
         _controls(plan, result),
     ]
     if material.set_aside:
-        parts += ["## Images that cannot be used", _list(f"{n}: {w}" for n, w in material.set_aside)]
+        faults = _list(f"{name}: {reason}" for name, reason in material.set_aside)
+        parts += ["## Images that cannot be used", faults]
     return "\n\n".join(parts) + "\n"
 
 
@@ -132,23 +134,25 @@ def _head(plan: Plan, material: Material, records: Records) -> str:
     last = records.read(all_units(plan)[-1])
     spent = sum(records.read(unit).seconds for unit in all_units(plan)) / 60
     tiles = f"tiles of {recipe.pool.tile} px" if recipe.pool.tile else "whole images"
-    setup = [
+    network = recipe.network
+    setup = (
         f"Images `{plan.source.images.name}`, masks `{plan.source.masks.name}`, labels "
         f"{', '.join(material.labels)}; {tiles}: {len(material.tiles)} of {material.images} images "
         f"to choose from, {len(material.test)} of {material.test_images} other images to judge "
-        f"by (frozen: `{plan.source.test_part}`).",
+        f"by (frozen: `{plan.source.test_part}`).\n"
         f"{plan.first} random tiles to start with, then {plan.rounds} rounds of "
         f"{recipe.selection.batch}; {plan.seeds} seeds. Start, test set, weights, patches and "
-        "augmentation of a seed and round are the same for every strategy.",
-        f"{recipe.network.architecture}/{recipe.network.encoder}, depth {recipe.network.depth}, "
-        f"width {recipe.network.decoder_width}, fold {recipe.network.fold}, from scratch each "
-        f"round: {training.steps} steps of {training.batch_size} patches of {training.patch} px, "
-        f"{training.loss}, {training.augmentation}; the last step's averaged weights are tested.",
-        f"Chosen by `{column_of(recipe)}`, passes `{recipe.scoring.passes}`.",
-        f"{len(all_units(plan))} trainings, {spent:.0f} minutes of one process each "
-        f"({last.mode}); Brushloop {__version__}.",
-    ]
-    return "# Simulation\n\n" + _list(setup)
+        "augmentation of a seed and round are the same for every strategy.\n"
+        f"{network.architecture}/{network.encoder}, depth {network.depth}, "
+        f"width {network.decoder_width}, fold {network.fold}, trained from scratch each round: "
+        f"{training.steps} steps of {training.batch_size} patches of {training.patch} px, "
+        f"{training.loss}, {training.augmentation}. The averaged weights of the last step are "
+        "tested; the test set chooses nothing.\n"
+        f"Chosen by `{column_of(recipe)}`, passes `{recipe.scoring.passes}`.\n"
+        f"{len(all_units(plan))} trainings, {spent:.0f} minutes of one process in all "
+        f"({last.mode}); Brushloop {__version__}."
+    )
+    return "# Simulation\n\n" + _list(setup.split("\n"))
 
 
 def _against(result: Result) -> str:
@@ -211,7 +215,7 @@ def _costs(result: Result) -> str:
     for curve in result.curves.values():
         own = curve.name == BASELINE
 
-        def gain(cost: Callable[[Curve], np.ndarray], curve: Curve = curve) -> str:
+        def gain(cost: Callable[[Curve], Floats], curve: Curve = curve) -> str:
             return signed(interval(at_equal_cost(curve, result.baseline, cost)))
 
         rows.append([
@@ -224,11 +228,12 @@ def _costs(result: Result) -> str:
             "-" if own else f"{np.nanmean(curve.lift[:, 1:]):+.1f}",
         ])  # fmt: skip
     heads = ["strategy", "tiles", "images", "foreground px", "objects", "at equal foreground",
-             "at equal objects", "lift, σ"]  # fmt: skip
+             "at equal objects", "lift, SD"]  # fmt: skip
     text = (
         "Tiles, source images, labelled pixels and outlined objects at the end, means over seeds. "
         "*At equal …*: the difference on the way, over that cost in place of tiles, as far as both "
-        "have spent it. *Lift*: how far the mean score of a batch lies above the pool's."
+        "have spent it. *Lift*: how far the mean score of a batch lies above the pool's, in its "
+        "standard deviations."
     )
     return _table(heads, rows) + "\n\n" + text
 

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml_backend.errors import ConfigError, DataError
 from ml_backend.loop.choose import Known, choose, column_of
@@ -18,6 +20,7 @@ from ml_backend.recipe import Scoring
 from ml_backend.settings import Settings
 
 if TYPE_CHECKING:
+    from ml_backend.learning.data import Sample
     from ml_backend.learning.inference import Predictor
 
 THREADS = 1  # a process; several processes use several cores better than threads do
@@ -102,7 +105,8 @@ def _ceiling(bench: Bench, part: Part, progress: Progress) -> None:
 def first_tiles(bench: Bench, seed: int) -> list[int]:
     """Draw the tiles to start with; a draw that shows no object at all gets one that does."""
     rng = np.random.default_rng([seed, 0])
-    tiles = rng.choice(len(bench.material.tiles), bench.plan.first, replace=False).tolist()
+    drawn = rng.choice(len(bench.material.tiles), bench.plan.first, replace=False)
+    tiles = [int(tile) for tile in drawn]
     if not bench.material.foreground_N[tiles].any():
         tiles[-1] = int(rng.choice(np.flatnonzero(bench.material.foreground_N)))
     return tiles
@@ -152,7 +156,7 @@ def _train(
     from ml_backend.learning.inference import evaluate
 
     began, material = bench.clock(), bench.material
-    used = np.array([*labelled, *chosen], np.int64)
+    used = [*labelled, *chosen]
     number = _CEILING if unit.arm.startswith("ceiling") else unit.round
     predictor, steps = _fit(bench, used, [unit.seed, number], factor)
     metrics = evaluate(predictor, material.test, len(material.labels))
@@ -189,7 +193,7 @@ def _fit(
     steps = recipe.training.steps * factor
     seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
     recipe = recipe.changed({"training.steps": steps, "training.seed": seed})
-    looks = [Reference(sample.name, lambda s=sample: s.load()[0]) for sample in material.samples]
+    looks = [Reference(sample.name, partial(_image, sample)) for sample in material.samples]
     classes = len(material.labels)
     trained = train(
         [material.samples[tile] for tile in tiles],
@@ -205,6 +209,10 @@ def _fit(
         trained.state, recipe.network, classes, recipe.prediction, device
     )
     return predictor, steps
+
+
+def _image(sample: "Sample") -> NDArray[np.uint8]:
+    return sample.load()[0]
 
 
 def _look(bench: Bench, predictor: "Predictor") -> Scored:
