@@ -1,0 +1,120 @@
+"""`brushloop simulate`: which strategy saves labels on a folder whose masks are all known."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ml_backend.cli import app
+from ml_backend.cli.options import Labels, MaskValues, RecipeFile
+
+if TYPE_CHECKING:
+    from ml_backend.recipe import Recipe
+
+USUAL = "random,foreground_random,top,stochastic_batch,power,class_power"
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  brushloop simulate --images scans --masks scan-masks --seeds 8\n"
+    "  brushloop simulate --images stack --masks cells --strategies random,top,power --test last"
+)
+def simulate(
+    images: Annotated[Path, typer.Option(help="Folder of images.")],
+    masks: Annotated[Path, typer.Option(help="Folder of their masks, by the same names.")],
+    mask_values: MaskValues = None,
+    label: Labels = None,
+    strategies: Annotated[
+        str, typer.Option(help="Strategies by name, with commas; random is always among them.")
+    ] = USUAL,
+    seeds: Annotated[int, typer.Option(min=1, help="How often each is played.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Choices after the start.")] = 5,
+    start: Annotated[
+        int | None, typer.Option(min=1, help="Random tiles to start with [default: a batch].")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tiles a round [default: the recipe's, or 2 to 8 by the pool]."),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=32, help="Side of a tile, px [default: the recipe's, or 128].")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of each training [default: the recipe's].")
+    ] = None,
+    longer: Annotated[
+        int, typer.Option(min=1, help="Controls are trained so many times as long; 1 for none.")
+    ] = 3,
+    test: Annotated[
+        str,
+        typer.Option(help="Images to judge by: spread over all, or the last ones of a stack."),
+    ] = "spread",
+    test_share: Annotated[float, typer.Option(help="Share of the images to judge by.")] = 0.25,
+    most_pool: Annotated[int, typer.Option(min=2, help="At most so many tiles in the pool.")] = 600,
+    most_test: Annotated[int, typer.Option(min=1, help="At most so many tiles to judge by.")] = 200,
+    recipe: RecipeFile = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("simulation"),
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once [default: one a core, up to 8].")
+    ] = None,
+) -> None:
+    """Play active learning with every strategy and report which one saves labels.
+
+    Nothing is needed but images with masks. The same command carries on where it was broken off,
+    and adds more strategies, seeds or rounds to a folder of results.
+    """
+    from ml_backend.cli.printing import console, progress_bar
+    from ml_backend.host.processes import stopped_by_signals
+    from ml_backend.host.simulate import simulate as play
+    from ml_backend.loop.simulate.plan import ask
+    from ml_backend.settings import load_settings
+
+    base = _recipe(recipe, tile, steps)
+    plan = ask(
+        {
+            "source": {
+                "images": images.absolute(),
+                "masks": masks.absolute(),
+                "labels": tuple(label or ["object"]),
+                "values": mask_values,
+                "test_share": test_share,
+                "test_part": test,
+                "most_pool": most_pool,
+                "most_test": most_test,
+            },
+            "recipe": base,
+            "strategies": tuple(name.strip() for name in strategies.split(",") if name.strip()),
+            "seeds": seeds,
+            "rounds": rounds,
+            "start": start,
+            "longer": longer,
+        }
+    )
+    if recipe is not None:
+        batch = batch or base.selection.batch
+    try:
+        with stopped_by_signals(), progress_bar() as progress:
+            written = play(
+                plan,
+                out,
+                load_settings(),
+                batch=batch,
+                jobs=jobs,
+                progress=progress,
+                say=lambda line: console.print(line, markup=False),
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command carries on in {out}", err=True)
+        raise typer.Exit(130) from None
+    for line in written.lines:
+        typer.echo(line)
+    typer.echo(f"report: {out / 'report.md'}")
+
+
+def _recipe(path: Path | None, tile: int | None, steps: int | None) -> "Recipe":
+    """The recipe that was given, or a small one; what the command line says wins."""
+    from ml_backend.loop.simulate.plan import small_recipe
+    from ml_backend.recipe import load_recipe
+
+    base = load_recipe(path) if path else small_recipe(tile)
+    return base.changed({"pool.tile": tile, "training.steps": steps})

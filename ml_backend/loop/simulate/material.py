@@ -1,0 +1,187 @@
+"""Images with masks → the tiles of a pool and of a frozen test set, in memory."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_backend.errors import DataError, NothingToLearn
+from ml_backend.loop.context import Progress, silent
+from ml_backend.loop.masks import UNKNOWN
+from ml_backend.loop.pool import split_of
+from ml_backend.loop.simulate.plan import Source
+from ml_backend.masks.instances import components, told_apart
+from ml_backend.masks.tiles import Window, cut_tiles
+from ml_backend.store.blobs import natural_order
+from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.masks_in import Values, parse_values, read_mask, read_objects
+from ml_backend.store.pairs import match_masks
+from ml_backend.store.rows import Image, Tile
+
+if TYPE_CHECKING:
+    from ml_backend.learning.data import Sample
+
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A source image (H, W, 3), its label map (H, W), and the number of each pixel's object."""
+
+    pixels: U8
+    label_map: U8
+    numbers: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Material:
+    """The pool's tiles, whose ids are 0..N-1, with what they show, and the test set.
+
+    `foreground_N`: labelled pixels; `objects_N`: objects of which a tile shows a part, each of
+    which an annotator outlines. `fingerprint` changes with any file. `set_aside`: images that
+    cannot be used, and why.
+    """
+
+    tiles: tuple[Tile, ...]
+    samples: "tuple[Sample, ...]"
+    foreground_N: NDArray[np.int64]  # noqa: N815
+    objects_N: NDArray[np.int64]  # noqa: N815
+    test: "tuple[Sample, ...]"
+    test_images: int
+    labels: tuple[str, ...]
+    fingerprint: str
+    set_aside: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def images(self) -> int:
+        """How many images the pool's tiles are cut from."""
+        return len({tile.image.id for tile in self.tiles})
+
+
+def read_material(source: Source, tile: int | None, progress: Progress = silent) -> Material:
+    """Read a folder, divide it by source image, and cut it into tiles of this side.
+
+    Of large folders some tiles of each image are taken, always the same ones. Raises `DataError`
+    where no mask fits an image, and `NothingToLearn` without an object on both sides.
+    """
+    from ml_backend.learning.data import Sample
+
+    found = match_masks(find_images(source.images), source.masks)
+    if len(found) < 2:
+        raise DataError(
+            f"{source.images} has {len(found)} images with a mask in {source.masks}: at least two "
+            "are needed, one to choose from and one to judge by"
+        )
+    pairs = sorted(found.items(), key=lambda pair: natural_order(_name(pair[0], source.images)))
+    sides = _sides(len(pairs), source)
+    quota = {
+        "train": -(-source.most_pool // sides.count("train")),
+        "val": -(-source.most_test // sides.count("val")),
+    }
+    values = parse_values(source.values) if source.values else None
+    digest = hashlib.sha256()
+    cut: dict[str, list[tuple[Tile, Sample, int, int]]] = {"train": [], "val": []}
+    faults = []
+    for ordinal, ((path, mask), side) in enumerate(zip(pairs, sides, strict=True)):
+        name = _name(path, source.images)
+        progress(ordinal, len(pairs), f"reading {name}")
+        try:
+            data, drawn = _bytes(path), _bytes(mask)
+            digest.update(repr((name, side)).encode() + hashlib.sha256(data).digest())
+            digest.update(hashlib.sha256(drawn).digest())
+            picture = _read(data, path.name, drawn, mask.name, len(source.labels), values)
+        except DataError as error:
+            faults.append((name, str(error)))
+            continue
+        height, width = picture.label_map.shape
+        image = Image(name, str(path), "", width, height, split="train", id=ordinal)
+        windows = cut_tiles(height, width, tile) if tile else [Window(0, 0, width, height)]
+        for window in _some(windows, quota[side], ordinal):
+            row = Tile(-1, image, *window)
+            cut[side].append((row, *_cut(picture, window, row.title)))
+    pool = _some(cut["train"], source.most_pool, len(pairs))
+    test = _some(cut["val"], source.most_test, len(pairs) + 1)
+    _check(pool, test, faults)
+    return Material(
+        tuple(replace(row[0], id=number) for number, row in enumerate(pool)),
+        tuple(row[1] for row in pool),
+        np.array([row[2] for row in pool], np.int64),
+        np.array([row[3] for row in pool], np.int64),
+        tuple(row[1] for row in test),
+        len({row[0].image.id for row in test}),
+        source.labels,
+        digest.hexdigest(),
+        tuple(faults),
+    )
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _sides(count: int, source: Source) -> list[str]:
+    """The side of each image: one of each block drawn as a project would, or the last ones."""
+    if source.test_part == "last":
+        held = min(count - 1, max(1, round(source.test_share * count)))
+        return ["train"] * (count - held) + ["val"] * held
+    sides: list[str] = [split_of(ordinal, source.test_share, 0) for ordinal in range(count)]
+    if len(set(sides)) < 2:  # a few images may all lie on one side
+        sides[-1] = "train" if sides[0] == "val" else "val"
+    return sides
+
+
+def _read(
+    data: bytes, name: str, drawn: bytes, mask: str, labels: int, values: Values | None
+) -> Picture:
+    pixels = decode_image(data, name)
+    shape = (pixels.shape[0], pixels.shape[1])
+    label_map = read_mask(drawn, mask, labels, values=values, shape=shape)
+    numbers = read_objects(drawn, mask) if labels == 1 and values is None else None
+    objects = components(label_map) if numbers is None else told_apart(label_map, numbers)
+    return Picture(pixels, label_map, objects[0])
+
+
+def _cut(picture: Picture, window: Window, title: str) -> "tuple[Sample, int, int]":
+    """A tile as a sample, its labelled pixels and its objects; whole images are let go."""
+    from ml_backend.learning.data import Sample
+
+    image = np.ascontiguousarray(picture.pixels[window.slices])
+    label_map = np.ascontiguousarray(picture.label_map[window.slices])
+    labelled = int(np.count_nonzero((label_map > 0) & (label_map != UNKNOWN)))
+    numbers = np.unique(picture.numbers[window.slices])
+    sample = Sample(title, partial(_pair, image, label_map))
+    return sample, labelled, int(np.count_nonzero(numbers))
+
+
+def _pair(image: U8, label_map: U8) -> tuple[U8, U8]:
+    return image, label_map
+
+
+def _some(rows: Sequence[Any], most: int, number: int) -> list[Any]:
+    """At most so many of the rows, drawn by the number alone, in their order."""
+    if len(rows) <= most:
+        return list(rows)
+    chosen = np.random.default_rng([most, number]).choice(len(rows), most, replace=False)
+    return [rows[index] for index in sorted(chosen)]
+
+
+def _check(pool: Sequence[Any], test: Sequence[Any], faults: Sequence[tuple[str, str]]) -> None:
+    if sum(row[2] for row in pool) and sum(row[2] for row in test):
+        return
+    why = f"; {len(faults)} images cannot be used, the first: {': '.join(faults[0])}" * bool(faults)
+    raise NothingToLearn(
+        f"the masks of {len(pool)} tiles to choose from and {len(test)} to judge by must both "
+        f"show an object{why}"
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None

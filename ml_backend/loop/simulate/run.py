@@ -1,0 +1,247 @@
+"""One part of a simulation: trainings, choices and tests, carried on where it stopped."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_backend.errors import ConfigError, DataError
+from ml_backend.loop.choose import Known, choose, column_of
+from ml_backend.loop.context import Progress, Report
+from ml_backend.loop.score import BACKGROUND
+from ml_backend.loop.simulate.material import Material, read_material
+from ml_backend.loop.simulate.plan import Part, Plan, Unit, ceiling_of, start_of, units_of
+from ml_backend.loop.simulate.records import Record, Records, Scored
+from ml_backend.recipe import Scoring
+from ml_backend.settings import Settings
+
+if TYPE_CHECKING:
+    from ml_backend.learning.data import Sample
+    from ml_backend.learning.inference import Predictor
+
+THREADS = 1  # a process; several processes use several cores better than threads do
+_CEILING = 2**16  # in place of a round's number, so that its training has a seed of its own
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every part is handed."""
+
+    plan: Plan
+    material: Material
+    records: Records
+    settings: Settings
+    clock: Callable[[], float] = time.monotonic
+
+
+def open_bench(records: Records, settings: Settings) -> Bench:
+    """Read the plan of a folder and its images. Raises `DataError` if those have changed."""
+    plan, fingerprint = records.plan()
+    material = read_material(plan.source, plan.recipe.pool.tile)
+    if material.fingerprint != fingerprint:
+        raise DataError(
+            f"{plan.source.images} or {plan.source.masks} changed while the simulation ran: put "
+            "the files back, or begin again with another --out"
+        )
+    return Bench(plan, material, records, settings)
+
+
+def run_part(bench: Bench, part: Part, progress: Progress) -> Report:
+    """Do what is missing of a part; the same part gives the same numbers in any process."""
+    from ml_backend.learning.state import use_threads
+
+    use_threads(bench.settings.threads or THREADS)
+    if part.kind == "start":
+        _start(bench, part.seed, progress)
+    elif part.kind == "curve":
+        _curve(bench, part, progress)
+    else:
+        _ceiling(bench, part, progress)
+    name = part.strategy or part.kind
+    return Report(f"{name}, seed {part.seed}: {len(units_of(bench.plan, part))} trainings")
+
+
+def _start(bench: Bench, seed: int, progress: Progress) -> Record:
+    """The tiles that all curves of a seed begin with, and the network that learned from them."""
+    unit = start_of(seed)
+    if not bench.records.has(unit):
+        progress(0, 1, f"start, seed {seed}")
+        _train(bench, unit, first_tiles(bench, seed), [], scores=True)
+    return bench.records.read(unit)
+
+
+def _curve(bench: Bench, part: Part, progress: Progress) -> None:
+    """The rounds of one strategy, then the baseline's control."""
+    units, labelled = units_of(bench.plan, part), []
+    before, last = start_of(part.seed), _start(bench, part.seed, progress)
+    for done, unit in enumerate(units):
+        labelled += [tile for tile in last.chosen if tile not in labelled]
+        if not bench.records.has(unit):
+            progress(done, len(units), f"{unit.arm}, seed {unit.seed}, round {unit.round}")
+            if unit.arm == part.strategy:
+                tiles, lift = choose_next(bench, unit, bench.records.scored(before), labelled)
+                _train(bench, unit, tiles, labelled, lift=lift, scores=True)
+            else:
+                _train(bench, unit, labelled, [], factor=bench.plan.longer)
+        before, last = unit, bench.records.read(unit)
+    progress(len(units), len(units), f"{part.strategy}, seed {part.seed}")
+
+
+def _ceiling(bench: Bench, part: Part, progress: Progress) -> None:
+    """Networks that learned from the whole pool, as long as the others and longer."""
+    units = units_of(bench.plan, part)
+    for done, unit in enumerate(units):
+        if not bench.records.has(unit):
+            progress(done, len(units), f"{unit.arm}, seed {unit.seed}")
+            factor = 1 if unit.arm == ceiling_of(1) else bench.plan.longer
+            _train(bench, unit, range(len(bench.material.tiles)), [], factor=factor)
+    progress(len(units), len(units), f"ceiling, seed {part.seed}")
+
+
+def first_tiles(bench: Bench, seed: int) -> list[int]:
+    """Draw the tiles to start with; a draw that shows no object at all gets one that does."""
+    rng = np.random.default_rng([seed, 0])
+    drawn = rng.choice(len(bench.material.tiles), bench.plan.first, replace=False)
+    tiles = [int(tile) for tile in drawn]
+    if not bench.material.foreground_N[tiles].any():
+        tiles[-1] = int(rng.choice(np.flatnonzero(bench.material.foreground_N)))
+    return tiles
+
+
+def choose_next(
+    bench: Bench, unit: Unit, scored: Scored, labelled: Sequence[int]
+) -> tuple[list[int], float]:
+    """Choose a round as the product does, from the tiles that nobody has labelled.
+
+    Also says how far its mean score lies above theirs, in their standard deviations.
+    """
+    asked = set(labelled)
+    free = [tile for tile in bench.material.tiles if tile.id not in asked]
+    known = Known(
+        {tile.id: scored.row(tile.id) for tile in free},
+        {tile.id: scored.embeddings_ND[tile.id] for tile in free},
+        [scored.embeddings_ND[tile_id] for tile_id in labelled],
+        unit.round - 1,
+    )
+    recipe = bench.plan.recipe.changed(
+        {"selection.strategy": unit.arm, "selection.seed": unit.seed}
+    )
+    chosen = choose(free, known, recipe, unit.round, None)
+    tiles = [row.tile_id for row in chosen.chosen]
+    column_N = scored.values_NS[:, scored.names.index(column_of(recipe))]
+    free_N = column_N[[tile.id for tile in free]]
+    spread = float(free_N.std())
+    return tiles, float(column_N[tiles].mean() - free_N.mean()) / spread if spread else 0.0
+
+
+def _train(
+    bench: Bench,
+    unit: Unit,
+    chosen: Sequence[int],
+    labelled: Sequence[int],
+    *,
+    factor: int = 1,
+    lift: float | None = None,
+    scores: bool = False,
+) -> None:
+    """Learn from scratch from the labelled and the chosen tiles, test, and keep what came of it.
+
+    Weights, patches and augmentation go by seed and round, the same for every strategy. Those
+    of the last step are tested: the test set chooses nothing.
+    """
+    from ml_backend.learning.inference import evaluate
+
+    began, material = bench.clock(), bench.material
+    used = [*labelled, *chosen]
+    number = _CEILING if unit.arm.startswith("ceiling") else unit.round
+    predictor, steps = _fit(bench, used, [unit.seed, number], factor)
+    metrics = evaluate(predictor, material.test, len(material.labels))
+    scored = _look(bench, predictor) if scores else None
+    record = Record(
+        *unit,
+        tuple(int(tile) for tile in chosen),
+        len(used),
+        len({material.tiles[tile].image.id for tile in used}),
+        int(material.foreground_N[used].sum()),
+        int(material.objects_N[used].sum()),
+        steps,
+        metrics.mean_iou,
+        tuple(None if np.isnan(value) else value for value in metrics.iou_by_class),
+        metrics.mean_dice,
+        metrics.accuracy,
+        lift,
+        bench.clock() - began,
+        predictor.mode,
+    )
+    bench.records.write(unit, record, scored)
+
+
+def _fit(
+    bench: Bench, tiles: Sequence[int], seeds: list[int], factor: int
+) -> "tuple[Predictor, int]":
+    """Train on these tiles; the network and the number of its steps."""
+    from ml_backend.learning.inference import predictor_from_state
+    from ml_backend.learning.references import Reference
+    from ml_backend.learning.training import train
+
+    material, device = bench.material, bench.settings.device
+    recipe = bench.plan.recipe.at_round(seeds[1] if seeds[1] < _CEILING else bench.plan.rounds)
+    steps = recipe.training.steps * factor
+    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
+    recipe = recipe.changed({"training.steps": steps, "training.seed": seed})
+    looks = [Reference(sample.name, partial(_image, sample)) for sample in material.samples]
+    classes = len(material.labels)
+    trained = train(
+        [material.samples[tile] for tile in tiles],
+        [],
+        recipe=recipe,
+        classes=classes,
+        labels=material.labels,
+        pool=looks,
+        device=device,
+        clock=bench.clock,
+    )
+    predictor = predictor_from_state(
+        trained.state, recipe.network, classes, recipe.prediction, device
+    )
+    return predictor, steps
+
+
+def _image(sample: "Sample") -> NDArray[np.uint8]:
+    return sample.load()[0]
+
+
+def _look(bench: Bench, predictor: "Predictor") -> Scored:
+    """Score the pool, as `loop.score` does."""
+    from ml_backend.learning.passes import passes_many
+    from ml_backend.selection.embeddings import embed
+    from ml_backend.selection.uncertainty import Passes, score_image
+
+    scoring = bench.plan.recipe.scoring
+    weights = _weights(scoring, bench.material.labels)
+    asked = ((sample.load()[0], (0, n)) for n, sample in enumerate(bench.material.samples))
+    rows, embeddings = [], []
+    for seen in passes_many(predictor, asked, scoring):
+        rows.append(score_image(Passes(seen.probs_TCHW, weights, scoring.top_share)))
+        embeddings.append(embed(seen.features_D))
+    names = tuple(rows[0])
+    return Scored(
+        names,
+        np.array([[row[name] for name in names] for row in rows], np.float64),
+        np.stack(embeddings),
+    )
+
+
+def _weights(scoring: Scoring, labels: Sequence[str]) -> tuple[float, ...] | None:
+    """How much each channel counts in weighted_entropy; None for all alike."""
+    names = (BACKGROUND, *labels)
+    if strange := scoring.weights.keys() - set(names):
+        raise ConfigError(
+            f"scoring.weights names {sorted(strange)}; the labels are {', '.join(labels)} "
+            f"(--label), and {BACKGROUND} is the rest"
+        )
+    return tuple(scoring.weights.get(name, 1.0) for name in names) if scoring.weights else None
