@@ -5,6 +5,8 @@
     python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
     python scripts/benchmark.py select         scoring and choosing a batch
+    python scripts/benchmark.py transfer       clean source to noisy target, by augmentation (minutes)
+    python scripts/benchmark.py instances      touching nuclei, cut apart or not (minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -96,6 +98,20 @@ def benchmark_select(*, quick: bool = False) -> Iterator[Row]:
     from benchmark_select import rows
 
     yield from rows(quick=quick)
+
+
+def benchmark_transfer(*, quick: bool = False, out: Path | None = None) -> Iterator[Row]:
+    """Measure what augmentations are worth from a clean source to a noisy target."""
+    from benchmark_transfer import rows
+
+    yield from rows(quick=quick, out=out)
+
+
+def benchmark_instances(*, quick: bool = False, out: Path | None = None) -> Iterator[Row]:
+    """Measure touching nuclei found by the watershed against connected components."""
+    from benchmark_instances import rows
+
+    yield from rows(quick=quick, out=out)
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -202,6 +218,8 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
     "export": benchmark_export,
     "sync": benchmark_sync,
     "select": benchmark_select,
+    "transfer": benchmark_transfer,
+    "instances": benchmark_instances,
 }
 
 
@@ -212,8 +230,10 @@ def main() -> None:
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__)
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
-    for name in ("export", "sync", "select"):
+    for name in ("export", "sync", "select", "transfer", "instances"):
         commands.choices[name].add_argument("--quick", action="store_true", help="less of it")
+    for name in ("transfer", "instances"):
+        commands.choices[name].add_argument("--out", type=Path, help="folder for a picture")
     options = vars(parser.parse_args())
     as_json, benchmark = options.pop("json"), options.pop("benchmark")
     rows = list(BENCHMARKS[benchmark](**options))
