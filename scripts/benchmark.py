@@ -5,7 +5,7 @@
     python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
     python scripts/benchmark.py select         scoring and choosing a batch
-    python scripts/benchmark.py transfer       clean source to noisy target, by augmentation (minutes)
+    python scripts/benchmark.py transfer       from a clean source to noisy images (minutes)
     python scripts/benchmark.py instances      touching nuclei, cut apart or not (minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from

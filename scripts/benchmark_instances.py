@@ -165,10 +165,15 @@ def compared(what: str, found: Sequence[Ways]) -> Iterator[Row]:
         scores = ([getattr(one, key) for one in side] for side in sides)
         case = f"{title} of nuclei on {what}, watershed by components"
         yield paired(case, *scores, title, 1, names=names)
-    counted = ([min(one.found, one.true) / max(one.found, one.true) for one in side] for side in sides)
+    counted = ([right_count(one) for one in side] for side in sides)
     true = found[0].watershed.true
     case = f"nuclei counted on {what}, lesser by larger of found and true ({true})"
     yield paired(case, *counted, "share", 1, names=names)
+
+
+def right_count(scores: Found) -> float:
+    """How near the number of objects comes to the true one, 0..1."""
+    return min(scores.found, scores.true) / max(scores.found, scores.true, 1)
 
 
 def draw(

@@ -18,9 +18,10 @@ def transfer(monkeypatch, tmp_path):
     module = importlib.import_module("benchmark_transfer")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        "network: {depth: 3, decoder_width: 4}\ntraining: {batch_size: 2}\n", encoding="utf-8"
+        "network: {depth: 3, decoder_width: 4}\n", encoding="utf-8"
     )
-    small = {"RECIPE": recipe, "DATA": tmp_path / "none", "SEEDS": 2, "STEPS": 1, "PATCH": 64}
+    small = {"RECIPE": recipe, "DATA": tmp_path / "none", "SEEDS": 1, "STEPS": 1}
+    monkeypatch.setattr(module, "SMALL", {"training.batch_size": 2, "training.patch": 64})
     counts = {"CLEAN": 3, "POOL": 5, "TEST": 2, "ANNOTATED": 2, "SHOWN": 1}
     for name, value in (small | counts).items():
         monkeypatch.setattr(module, name, value)
@@ -39,10 +40,9 @@ def test_rows_have_the_promised_form(transfer, monkeypatch, capsys, tmp_path):
     for row in rows:
         assert list(row) == ["case", "ours", "other", "ratio", "unit", "target", "holds"]
         assert row["unit"] in {"IoU", "Dice"}
-    assert rows[0]["ratio"] > 0.9  # thresholding undoes what was drawn on white
+    assert rows[0]["ratio"] > 0.8  # thresholding undoes what was drawn on white
     assert "specialized by basic" in rows[1]["case"]
-    assert "2 seeds" in rows[1]["case"]
-    assert len(printed.err.splitlines()) == 2 * len(transfer.ARMS)
+    assert len(printed.err.splitlines()) == len(transfer.ARMS)
     with Image.open(tmp_path / "pictures/transfer.png") as picture:
         assert picture.width > 4 * transfer.CELL
 
@@ -52,7 +52,7 @@ def test_arms_differ_in_nothing_else(transfer, tmp_path):
     recipes = {arm: transfer.recipe_of(arm, 1, 7) for arm in transfer.ARMS}
     looks = {arm: recipe.training.augmentation for arm, recipe in recipes.items()}
     assert sorted(set(looks.values())) == ["basic", "domain", "specialized"]
-    alike = {r.changed({"training.augmentation": "basic"}).model_dump_json() for r in recipes.values()}
+    alike = {str(recipe.changed({"training.augmentation": "basic"})) for recipe in recipes.values()}
     assert len(alike) == 1
     domains = transfer.make_domains(tmp_path / "domains", 2)
     pool, test = (
@@ -61,8 +61,9 @@ def test_arms_differ_in_nothing_else(transfer, tmp_path):
     assert (len(pool), len(test), len(pool & test)) == (5, 2, 0)
 
 
-def test_a_row_holds_only_with_every_seed(transfer):
+def test_a_row_holds_only_with_every_seed(monkeypatch):
     """The mean of the seeds is reported, but one seed below the target is enough for a no."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     learning = importlib.import_module("benchmark_learning")
     row = learning.paired("Dice", [0.6, 0.8], [0.5, 0.5], "Dice", 1)
     assert (row["ours"], row["other"], row["ratio"], row["holds"]) == (0.7, 0.5, 1.4, True)
