@@ -6,6 +6,8 @@
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
     python scripts/benchmark.py select         scoring and choosing a batch
     python scripts/benchmark.py learn          what a dozen masks teach (an hour; --quick: minutes)
+    python scripts/benchmark.py transfer       from a clean source to noisy images (minutes)
+    python scripts/benchmark.py instances      touching nuclei, cut apart or not (minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -104,6 +106,20 @@ def benchmark_learn(**options: Any) -> Iterator[Row]:
     from benchmark_learn import rows
 
     yield from rows(**options)
+
+
+def benchmark_transfer(*, quick: bool = False, out: Path | None = None) -> Iterator[Row]:
+    """Measure what augmentations are worth from a clean source to a noisy target."""
+    from benchmark_transfer import rows
+
+    yield from rows(quick=quick, out=out)
+
+
+def benchmark_instances(*, quick: bool = False, out: Path | None = None) -> Iterator[Row]:
+    """Measure touching nuclei found by the watershed against connected components."""
+    from benchmark_instances import rows
+
+    yield from rows(quick=quick, out=out)
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -216,6 +232,8 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
     "sync": benchmark_sync,
     "select": benchmark_select,
     "learn": benchmark_learn,
+    "transfer": benchmark_transfer,
+    "instances": benchmark_instances,
 }
 
 
@@ -239,9 +257,11 @@ def main() -> None:
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__)
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
-    for name in ("export", "sync", "select", "learn"):
+    for name in ("export", "sync", "select", "learn", "transfer", "instances"):
         commands.choices[name].add_argument("--quick", action="store_true", help="less of it")
     add_learn_options(commands.choices["learn"])
+    for name in ("transfer", "instances"):
+        commands.choices[name].add_argument("--out", type=Path, help="folder for a picture")
     options = vars(parser.parse_args())
     as_json, benchmark = options.pop("json"), options.pop("benchmark")
     rows = list(BENCHMARKS[benchmark](**options))

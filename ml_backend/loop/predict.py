@@ -145,15 +145,18 @@ def _drawable(
 ) -> tuple[list[dict[str, object]], str | None]:
     """Regions that a browser can draw; of a prediction that is noise, without specks or none."""
     least, limit = recipe.minimum_area, recipe.payload_limit
+    crowd = 0 if found is None else _count(found, least)
     ways: list[tuple[Objects | None, int, str | None]] = [(found, least, None)]
-    if found is not None:
-        ways.append((None, least, "its objects are shown as one region a label"))
+    if crowd > recipe.region_limit:
+        ways = [(None, least, _too_many(crowd, recipe.region_limit))]
+    elif found is not None:
+        ways.append((None, least, _too_large(limit, "its objects are shown as one region a label")))
     ways += [
-        (None, speck, f"objects of fewer than {speck} px are not shown")
+        (None, speck, _too_large(limit, f"objects of fewer than {speck} px are not shown"))
         for speck in SPECKS
         if speck > least
     ]
-    for apart, area, left_out in ways:
+    for apart, area, note in ways:
         try:
             regions = encode_results(
                 label_map, labels, scores,
@@ -161,8 +164,21 @@ def _drawable(
             )  # fmt: skip
         except RegionError:
             continue
-        return regions, None if left_out is None else _too_large(limit, left_out)
+        return regions, note
     return [], _too_large(limit, "nothing of it is shown")
+
+
+def _count(found: Objects, least: int) -> int:
+    """How many objects would be shown."""
+    return int(np.count_nonzero(np.bincount(found[0].ravel())[1:] >= max(least, 1)))
+
+
+def _too_many(count: int, limit: int) -> str:
+    return (
+        f"it has {count} objects, more than {limit} (prediction.region_limit), which a browser "
+        "does not draw in time, so they are shown as one region a label; cut the images into tiles "
+        "(pool.tile)"
+    )
 
 
 def _too_large(limit: int, left_out: str) -> str:

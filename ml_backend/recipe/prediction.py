@@ -20,6 +20,12 @@ class Prediction(Section):
         description="Bytes of JSON that one task's predicted regions may take; of a larger "
         "prediction small objects are left out, and all if that is not enough.",
     )
+    region_limit: int = Field(
+        100,
+        ge=1,
+        description="Objects that one task may show as regions of their own; of a prediction with "
+        "more of them a label is one region.",
+    )
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "Prediction":

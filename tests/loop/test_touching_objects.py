@@ -195,6 +195,22 @@ def test_too_many_objects_for_a_browser_are_one_region():
     assert "its objects are shown as one region a label" in note
 
 
+def test_more_objects_than_a_task_may_show_are_one_region():
+    """Those count that would be shown; the note names their number and the way out."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[4:60:8, 4:60:8] = 1  # 49 specks
+    mask[30:40, 30:40] = 1  # and an object, which swallows one of them
+    probs = np.stack([1 - mask, mask]).astype(np.float32)
+    for limit, least, shown in ((49, 0, 49), (48, 0, 1), (48, 2, 1), (1, 2, 1)):
+        recipe = Prediction(region_limit=limit, minimum_area=least)
+        regions, _, note = regions_from(probs, CONFIG, recipe, CUT)
+        assert len(regions) == shown
+        assert (note is None) == (limit == 49 or least == 2)
+    _, _, note = regions_from(probs, CONFIG, Prediction(region_limit=48), CUT)
+    for words in ("49 objects", "more than 48 (prediction.region_limit)", "pool.tile"):
+        assert words in note
+
+
 def test_the_loop_with_objects(house):
     """Card, gate and predictions have them; the version keeps the settings it was tuned with."""
     house.recipe({"instances.enabled": True, "instances.minimum_area": 3})
