@@ -49,11 +49,15 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights of `best_epoch` (counted from 1) and the curve of all epochs."""
+    """The weights of `best_epoch` (counted from 1) and the curve of all epochs.
+
+    `precision`: the number format that it was trained in.
+    """
 
     state: dict[str, Tensor]
     epochs: list[EpochRecord]
     best_epoch: int
+    precision: str = "float32"
 
 
 def train(
@@ -65,6 +69,7 @@ def train(
     labels: Sequence[str] = (),
     pool: Sequence[Reference] = (),
     device: str = "cpu",
+    precision: str = "float32",
     initial: Mapping[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
@@ -77,8 +82,9 @@ def train(
     The epoch with the highest validation mean IoU wins, the last one without validation.
     `initial` weights are taken where names and shapes fit. With a `checkpoint` path the state is
     written after each epoch, before `on_epoch`, and a training that was killed carries on from
-    there to the same result. Raises `NothingToLearn`, `WeightsUnavailable`, `LearningError`
-    (the loss is no longer a number), and whatever `on_epoch` raises.
+    there to the same result, in the `precision` it began in. Raises `NothingToLearn`,
+    `WeightsUnavailable`, `LearningError` (the loss is no longer a number), and whatever `on_epoch`
+    raises.
     """
     settings = recipe.training
     place = resolve_device(device)
@@ -86,7 +92,7 @@ def train(
     patches = Patches(train, classes, settings, pool)
     weights = weights_of(settings, labels, patches.pixels)
     loss = make_loss(settings, classes, weights)
-    run = _Run(recipe, classes, place, initial)
+    run = _Run(recipe, classes, place, initial, precision)
     identity = _identity(recipe, classes, weights, train, val, pool, initial)
     if checkpoint:
         run.restore(*load_checkpoint(checkpoint, identity))
@@ -108,7 +114,7 @@ def train(
             if checkpoint:
                 save_checkpoint(checkpoint, run.groups(), run.remember(identity))
             on_epoch(record)
-    return Trained(run.best, run.records, run.best_epoch)
+    return Trained(run.best, run.records, run.best_epoch, run.precision)
 
 
 def _train_epoch(
@@ -126,7 +132,7 @@ def _train_epoch(
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
         images = normalise(batch.images, batch.stats).to(place)
         target = torch.from_numpy(batch.masks).to(place, torch.int64)
-        with autocast(place):
+        with autocast(place, run.precision):
             logits = model(images)
         cost = loss(logits, target)
         run.optimizer.zero_grad(set_to_none=True)
@@ -170,6 +176,7 @@ def _validate(run: "_Run", val: Sequence[Sample], loss: Loss) -> Metrics:
         overlap=prediction.overlap,
         batch_size=prediction.batch_size,
         device=str(run.place),
+        precision=run.precision,
     )
     return evaluate(predictor, val, run.classes, loss)
 
@@ -200,8 +207,10 @@ class _Run:
         classes: int,
         place: torch.device,
         initial: Mapping[str, Tensor] | None,
+        precision: str,
     ) -> None:
         self.recipe, self.classes, self.place = recipe, classes, place
+        self.precision = precision
         self.settings: Training = recipe.training
         self.model = _start_network(recipe, classes, initial).to(place)
         if self.settings.freeze_encoder:
@@ -242,6 +251,7 @@ class _Run:
         return {
             "fingerprint": identity,
             "best_epoch": self.best_epoch,
+            "precision": self.precision,
             "records": [asdict(record) for record in self.records],
         }
 
@@ -262,6 +272,7 @@ class _Run:
             self.optimizer.state[parameter][key] = value.detach().copy_(saved)
         self.best = groups["best"]
         self.best_epoch = record["best_epoch"]  # type: ignore[assignment]
+        self.precision = str(record.get("precision", self.precision))
         self.records = [EpochRecord(**fields) for fields in record["records"]]  # type: ignore[attr-defined]
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -228,6 +228,7 @@ predictions = Table(
     Column("result", LargeBinary, nullable=False),  # zlib of the JSON list of regions
     Column("shown", Boolean, nullable=False),  # whether Label Studio has it as a prediction
     Column("note", Text),  # what of it people do not see, and why
+    Column("key", String(80), nullable=False),  # the recipe that it was made by
 )
 
 Index("tasks_open", tasks.c.project_id, tasks.c.deleted)
