@@ -5,6 +5,7 @@
     python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
     python scripts/benchmark.py select         scoring and choosing a batch
+    python scripts/benchmark.py infer          predicting whole images (minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -94,6 +95,13 @@ def benchmark_sync(*, quick: bool = False) -> Iterator[Row]:
 def benchmark_select(*, quick: bool = False) -> Iterator[Row]:
     """Measure scoring and choosing against bare forward passes and naive definitions."""
     from benchmark_select import rows
+
+    yield from rows(quick=quick)
+
+
+def benchmark_infer(*, quick: bool = False) -> Iterator[Row]:
+    """Measure whole-image prediction against bare forward passes and MONAI's sliding windows."""
+    from benchmark_infer import rows
 
     yield from rows(quick=quick)
 
@@ -202,6 +210,7 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
     "export": benchmark_export,
     "sync": benchmark_sync,
     "select": benchmark_select,
+    "infer": benchmark_infer,
 }
 
 
@@ -212,7 +221,7 @@ def main() -> None:
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__)
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
-    for name in ("export", "sync", "select"):
+    for name in ("export", "sync", "select", "infer"):
         commands.choices[name].add_argument("--quick", action="store_true", help="less of it")
     options = vars(parser.parse_args())
     as_json, benchmark = options.pop("json"), options.pop("benchmark")

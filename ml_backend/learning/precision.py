@@ -17,7 +17,7 @@ _WINDOWS = 2
 _GAIN = 1.15  # a coarser format must be so many times as fast: less may be chance
 _HOPELESS = 2.0  # so many times slower at its first try, a format is emulated
 _SECONDS = 0.5  # of trying, for predictions and for trainings each
-_LEAST_TRIES = 3
+_LEAST_TRIES = 2
 
 Clock = Callable[[], float]
 
