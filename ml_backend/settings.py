@@ -69,6 +69,10 @@ class Settings(BaseSettings):
         None, description="Value of the header that authenticates events; required to serve."
     )
     device: str = Field("auto", description="Torch device: auto, cpu, cuda, cuda:1, mps.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Number format of networks; auto is the quickest here, measured once.",
+    )
     threads: int | None = Field(
         None, ge=1, description="Processor threads for torch; by default all cores."
     )

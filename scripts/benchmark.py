@@ -1,13 +1,16 @@
 """How fast and how frugal Brushloop is, against what people use otherwise.
 
-    python scripts/benchmark.py rle            a table
+    python scripts/benchmark.py rle            the codec; a table
     python scripts/benchmark.py rle --json     the same as a list of rows
     python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
     python scripts/benchmark.py select         scoring and choosing a batch
+    python scripts/benchmark.py infer          predicting whole images (minutes)
     python scripts/benchmark.py learn          what a dozen masks teach (an hour; --quick: minutes)
     python scripts/benchmark.py transfer       from a clean source to noisy images (minutes)
     python scripts/benchmark.py instances      touching nuclei, cut apart or not (minutes)
+    python scripts/benchmark.py byol           few labels, with and without BYOL (an hour)
+    python scripts/benchmark.py glands         the recipe for stained tissue (minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -18,12 +21,14 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import orjson
+from benchmark_options import MEASURES, OPTIONS
 from rich.console import Console
 from rich.table import Table
 
@@ -78,48 +83,6 @@ def written_result(side: int = 2048) -> Row:
     _, other = best_of(lambda: json.dumps(plain))
     agree("brush results as JSON", json.loads(text) == plain)
     return speed(f"write JSON, a brush result of {side}²", ours, other, target=5)
-
-
-def benchmark_export(*, quick: bool = False) -> Iterator[Row]:
-    """Measure COCO and PNG export against label-studio-sdk's converter, each in its process."""
-    from benchmark_export import rows
-
-    yield from rows(quick=quick)
-
-
-def benchmark_sync(*, quick: bool = False) -> Iterator[Row]:
-    """Measure pulls from Label Studio: memory of a first one, cost of ten changes."""
-    from benchmark_sync import rows
-
-    yield from rows(quick=quick)
-
-
-def benchmark_select(*, quick: bool = False) -> Iterator[Row]:
-    """Measure scoring and choosing against bare forward passes and naive definitions."""
-    from benchmark_select import rows
-
-    yield from rows(quick=quick)
-
-
-def benchmark_learn(**options: Any) -> Iterator[Row]:
-    """Measure IoU after a dozen masks against a plain U-Net trained for the same time."""
-    from benchmark_learn import rows
-
-    yield from rows(**options)
-
-
-def benchmark_transfer(*, quick: bool = False, out: Path | None = None) -> Iterator[Row]:
-    """Measure what augmentations are worth from a clean source to a noisy target."""
-    from benchmark_transfer import rows
-
-    yield from rows(quick=quick, out=out)
-
-
-def benchmark_instances(*, quick: bool = False, out: Path | None = None) -> Iterator[Row]:
-    """Measure touching nuclei found by the watershed against connected components."""
-    from benchmark_instances import rows
-
-    yield from rows(quick=quick, out=out)
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -226,45 +189,19 @@ def shown(value: object) -> str:
     return "" if value is None else str(value)
 
 
-BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
-    "rle": benchmark_rle,
-    "export": benchmark_export,
-    "sync": benchmark_sync,
-    "select": benchmark_select,
-    "learn": benchmark_learn,
-    "transfer": benchmark_transfer,
-    "instances": benchmark_instances,
-}
-
-
-def add_learn_options(learn: argparse.ArgumentParser) -> None:
-    """Add what `learn` takes beside the others."""
-    learn.add_argument("--case", nargs="+", default=(), help="only cases whose names hold these")
-    learn.add_argument("--seeds", type=int, default=3, help="how many seeds (3)")
-    learn.add_argument("--out", type=Path, help="folder of learn.csv, a chart and pictures")
-    learn.add_argument("--recipe", type=Path, help="a recipe instead of the default one")
-    learn.add_argument("--images", type=Path, help="folder of images to learn from instead")
-    learn.add_argument("--masks", type=Path, help="folder of their masks")
-    learn.add_argument("--label", nargs="+", default=(), help="the labels in these masks")
-    learn.add_argument("--values", help="what their greys mean, such as 64-191=1,192-255=2")
-    learn.add_argument("--tile", type=int, help="side of the tiles to learn from, px")
-
-
 def main() -> None:
     """Parse the command line, run one benchmark, print its rows."""
     parser = argparse.ArgumentParser(description="Measure Brushloop against what people use.")
     commands = parser.add_subparsers(dest="benchmark", required=True)
-    for name, benchmark in BENCHMARKS.items():
-        command = commands.add_parser(name, help=benchmark.__doc__)
+    for name, what in MEASURES.items():
+        command = commands.add_parser(name, help=what, description=f"Measure {what}.")
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
-    for name in ("export", "sync", "select", "learn", "transfer", "instances"):
-        commands.choices[name].add_argument("--quick", action="store_true", help="less of it")
-    add_learn_options(commands.choices["learn"])
-    for name in ("transfer", "instances"):
-        commands.choices[name].add_argument("--out", type=Path, help="folder for a picture")
+        for add in OPTIONS.get(name, ()):
+            add(command)
     options = vars(parser.parse_args())
-    as_json, benchmark = options.pop("json"), options.pop("benchmark")
-    rows = list(BENCHMARKS[benchmark](**options))
+    as_json, name = options.pop("json"), options.pop("benchmark")
+    measure = benchmark_rle if name == "rle" else import_module(f"benchmark_{name}").rows
+    rows = list(measure(**options))
     if as_json:
         print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
     else:

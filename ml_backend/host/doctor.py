@@ -9,6 +9,8 @@ import httpx
 from ml_backend.errors import BrushloopError
 from ml_backend.loop.connect import SECRET_HEADER
 from ml_backend.loop.context import Context
+from ml_backend.loop.precision import precisions_of
+from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Project
 
 ENOUGH_DISK = 2 << 30  # bytes: a few models and their checkpoints
@@ -28,7 +30,7 @@ def examine(context: Context, project_id: int | None = None) -> list[Finding]:
     findings = [
         _look("redis", lambda: _redis(context)),
         _look("disk", lambda: _disk(context)),
-        _look("torch", _torch),
+        _look("torch", lambda: _torch(context)),
         _look("backend", lambda: _backend(context)),
         _look("label studio", lambda: _studio(context)),
     ]
@@ -67,13 +69,17 @@ def _disk(context: Context) -> str:
     return text
 
 
-def _torch() -> str:
+def _torch(context: Context) -> str:
     import torch
 
     from ml_backend.learning import networks  # noqa: F401  (fails where torchvision does not fit)
-    from ml_backend.learning.device import describe_mode, resolve_device
+    from ml_backend.learning.device import resolve_device
 
-    return f"{torch.__version__}, {describe_mode(resolve_device('auto'))}"
+    device = resolve_device(context.settings.device)
+    recipes = [project.recipe for project in context.catalog.projects.all()] or [Recipe()]
+    found = [precisions_of(context.settings, recipe.network) for recipe in recipes]
+    formats = {f"{one.prediction} for predictions, {one.training} for trainings" for one in found}
+    return f"{torch.__version__}, {device.type}, {'; '.join(sorted(formats))}"
 
 
 def _backend(context: Context) -> str:

@@ -1,10 +1,17 @@
 """Which device computes, and in which number format."""
 
+import platform
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from ml_backend.errors import ConfigError
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -26,24 +33,26 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware itself multiplies bfloat16; emulated, it is slower than float32."""
+def autocast(device: torch.device, precision: str = "float32") -> AbstractContextManager[object]:
+    """Let convolutions and matrix products compute in `precision`, one of `PRECISIONS`."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, PRECISIONS[precision])
+
+
+def describe_mode(device: torch.device, precision: str = "float32") -> str:
+    """For example `cpu bfloat16 channels_last`: what a prediction is computed with."""
+    return f"{device.type} {precision} channels_last"
+
+
+def describe_hardware(device: torch.device) -> str:
+    """What decides how fast each number format is: the chip, its abilities, torch, threads."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    flags = torch.cpu.get_capabilities()
-    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
-
-
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 autocast where the hardware has it, else nothing."""
-    if native_bfloat16(device):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
-
-
-def describe_mode(device: torch.device) -> str:
-    """For example `cpu float32 channels_last`: what a prediction was computed with."""
-    kind = "bfloat16" if native_bfloat16(device) else "float32"
-    return f"{device.type} {kind} channels_last"
+        name = torch.cuda.get_device_name(device)
+    elif device.type == "cpu":
+        abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        known = sorted(key for key, value in abilities.items() if value is True)
+        name = f"{platform.machine()} {' '.join(known)}, {torch.get_num_threads()} threads"
+    else:
+        name = platform.machine()
+    return f"{device.type} {name}, torch {torch.__version__}"

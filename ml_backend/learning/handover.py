@@ -37,6 +37,7 @@ def pack(job: Job, file: BinaryIO) -> dict[str, Any]:
         "recipe": job.recipe.model_dump(mode="json", by_alias=True),
         "classes": job.classes,
         "labels": job.labels,
+        "precision": job.precision,
         "pool": [reference.name for reference in job.pool],
         "small": None if small is None else [(_put(image, file), stats) for image, stats in small],
         "initial": None
@@ -64,6 +65,7 @@ def unpack(packed: dict[str, Any], descriptor: int) -> Job:
         None
         if small is None
         else [(_take(place, mapped), (stats[0], stats[1])) for place, stats in small],
+        packed["precision"],
     )
 
 

@@ -3,6 +3,8 @@
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +27,8 @@ from ml_backend.learning.networks import (
     to_logits,
     to_probs,
 )
-from ml_backend.masks.tiles import Blend, Window, cut
+from ml_backend.learning.views import VIEWS, first_views
+from ml_backend.masks.tiles import Window, blend, cut
 from ml_backend.recipe import Network, Prediction
 
 U8 = npt.NDArray[np.uint8]
@@ -35,6 +38,7 @@ Asked = tuple[U8, Seed]
 """An (H, W, 3) image and the seed of whatever is drawn at random while looking at it."""
 
 _BATCHES_AHEAD = 4
+_PLAIN = ("identity",)
 
 
 class Seen(NamedTuple):
@@ -48,6 +52,19 @@ class Seen(NamedTuple):
     features_D: F32  # noqa: N815
 
 
+class Band(NamedTuple):
+    """Rows of an image from `y` on, all its columns: probabilities (K+1, rows, W) float32.
+
+    `image` counts the images from 0, `size` is the (H, W) of this one. The array is the caller's
+    own.
+    """
+
+    image: int
+    size: tuple[int, int]
+    y: int
+    probs_CHW: F32  # noqa: N815
+
+
 class _Job(NamedTuple):
     """A window of one image of a group."""
 
@@ -59,9 +76,12 @@ class _Job(NamedTuple):
 class Predictor:
     """A network ready to predict (H, W, 3) uint8 images of any size.
 
-    `mode` says what it computes with, such as `cpu float32 channels_last`. `temperature` makes the
-    probabilities mean what they say (see `calibration.py`) and changes no label map. Calls from
-    several threads are safe; the network is put into evaluation mode once and never changed.
+    Images may be whatever numpy can slice, a memory map for example: a large one is read window by
+    window, and once before for its range of values. `mode` says what is computed with, such as
+    `cpu bfloat16 channels_last`. `views`: so many flips and turns of every window are looked at,
+    and their mean is the prediction. `temperature` makes the probabilities mean what they say (see
+    `calibration.py`) and changes no label map. Calls from several threads are safe; the network
+    is put into evaluation mode once and never changed.
     """
 
     def __init__(
@@ -73,16 +93,20 @@ class Predictor:
         overlap: int,
         batch_size: int,
         device: str = "cpu",
+        precision: str = "float32",
         temperature: float = 1.0,
+        views: int = 1,
     ) -> None:
         self.classes = classes
         self.temperature = temperature
         self.device = resolve_device(device)
-        self.mode = describe_mode(self.device)
+        self.precision = precision
+        self.mode = describe_mode(self.device, precision)
         self._model = channels_last(model.to(self.device)).eval()
         self._inside = Inside(self._model)
         self._stride = int(getattr(model, "stride", STRIDE))
         self._window, self._overlap, self._batch_size = window, overlap, batch_size
+        self._views = first_views(views)
 
     def probs(self, image: U8) -> F32:
         """Probabilities (K+1, H, W) float32 of one image, background first, summing to 1."""
@@ -93,7 +117,34 @@ class Predictor:
 
         Images are taken lazily, a few batches of windows at a time.
         """
-        return (seen.probs_TCHW[0] for seen in self.see_many((image, ()) for image in images))
+        for _, bands in groupby(self.bands_many(images), attrgetter("image")):
+            whole_CHW: F32 = np.empty(0, np.float32)
+            for _, size, y, probs_CHW in bands:
+                if y == 0:
+                    whole_CHW = np.empty((self.classes + 1, *size), np.float32)
+                whole_CHW[:, y : y + probs_CHW.shape[1]] = probs_CHW
+            yield whole_CHW
+
+    def bands(self, image: U8) -> Iterator[Band]:
+        """`probs` of one image, the same numbers, as rows from top to bottom."""
+        return self.bands_many([image])
+
+    def bands_many(self, images: Iterable[U8]) -> Iterator[Band]:
+        """`probs_many` in finished rows, image after image, never a whole large image's.
+
+        Of an image of more than a few batches of windows it holds at a time three times the
+        probabilities of a row of windows, 3 · (K+1) · window · W · 4 bytes, and a batch.
+        """
+        number = 0
+        for group in self._groups((image, ()) for image in images):
+            answered = self._answers(group, views=self._views)
+            for (image, _), (windows, answers) in zip(group, answered, strict=True):
+                size = image.shape[0], image.shape[1]
+                for y, band in blend(windows, (seen.probs_TCHW[0] for seen in answers)):
+                    own = np.ascontiguousarray(band)
+                    # not the windows: the blend is what T was fitted on
+                    yield Band(number, size, y, temper(own, self.temperature))
+                number += 1
 
     def see_many(self, images: Iterable[Asked], *, samples: int = 0) -> Iterator[Seen]:
         """One plain pass over each image, or `samples` passes that differ by dropout.
@@ -104,78 +155,136 @@ class Predictor:
         """
         if samples:
             self._inside.check_dropout()
+        for group in self._groups(images):
+            answered = self._answers(group, samples=samples)
+            for (image, _), (windows, answers) in zip(group, answered, strict=True):
+                yield self._whole(image.shape[:2], windows, answers, max(samples, 1))
+
+    def _whole(
+        self, size: tuple[int, ...], windows: Sequence[Window], answers: Iterable[Seen], passes: int
+    ) -> Seen:
+        features: list[F32] = []
+
+        def values() -> Iterator[F32]:
+            for seen in answers:
+                features.append(seen.features_D)
+                yield seen.probs_TCHW.reshape(-1, *seen.probs_TCHW.shape[2:])
+
+        flat = np.empty((passes * (self.classes + 1), *size), np.float32)
+        for y, band in blend(windows, values()):
+            flat[:, y : y + band.shape[1]] = band
+        probs_TCHW = flat.reshape(passes, -1, *size)
+        for probs_CHW in probs_TCHW:
+            temper(probs_CHW, self.temperature)
+        return Seen(probs_TCHW, np.mean(features, axis=0, dtype=np.float32))
+
+    def _groups(self, images: Iterable[Asked]) -> Iterator[list[Asked]]:
+        """Images whose windows fill a few batches together; one that does so itself goes alone."""
         group: list[Asked] = []
-        windows: list[list[Window]] = []
+        count, enough = 0, _BATCHES_AHEAD * self._batch_size
         for image, seed in images:
+            own = len(self._cut(image))
+            if own >= enough and group:
+                yield group
+                group, count = [], 0
             group.append((image, seed))
-            height, width = image.shape[:2]
-            windows.append(cut(height, width, self._window, self._overlap))
-            if sum(map(len, windows)) >= _BATCHES_AHEAD * self._batch_size:
-                yield from self._see(group, windows, samples)
-                group, windows = [], []
-        yield from self._see(group, windows, samples)
+            count += own
+            if count >= enough:
+                yield group
+                group, count = [], 0
+        if group:
+            yield group
+
+    def _cut(self, image: U8) -> list[Window]:
+        return cut(image.shape[0], image.shape[1], self._window, self._overlap)
+
+    def _answers(
+        self, group: Sequence[Asked], *, samples: int = 0, views: Sequence[str] = _PLAIN
+    ) -> Iterator[tuple[list[Window], Iterable[Seen]]]:
+        """Each image's windows and what is seen in them, in the order of the windows."""
+        stats = [image_stats(image) for image, _ in group]
+        cuts = [self._cut(image) for image, _ in group]
+        by_size: dict[tuple[int, int], list[_Job]] = defaultdict(list)
+        for index, windows in enumerate(cuts):
+            for number, window in enumerate(windows):
+                by_size[window.height, window.width].append(_Job(index, number, window))
+        seen = (
+            answer
+            for jobs in by_size.values()
+            for answer in self._see(group, stats, jobs, samples, views)
+        )
+        if len(group) == 1:  # its windows come in order, and need not be held
+            yield cuts[0], (answer for _, answer in seen)
+            return
+        answers: list[list[Seen]] = [[] for _ in group]
+        for index, answer in seen:
+            answers[index].append(answer)
+        yield from zip(cuts, answers, strict=True)
 
     def _see(
-        self, group: Sequence[Asked], windows: Sequence[list[Window]], samples: int
-    ) -> Iterator[Seen]:
-        passes, channels = max(samples, 1), self.classes + 1
-        stats = [image_stats(image) for image, _ in group]
-        answers: list[list[tuple[Window, F32]]] = [[] for _ in group]
-        features: list[list[F32]] = [[] for _ in group]
-        by_size: dict[tuple[int, int], list[_Job]] = defaultdict(list)
-        for index, cuts in enumerate(windows):
-            for number, window in enumerate(cuts):
-                by_size[window.height, window.width].append(_Job(index, number, window))
-        for jobs in by_size.values():
-            for start in range(0, len(jobs), self._batch_size):
-                batch = jobs[start : start + self._batch_size]
-                pixels = np.stack([group[job.image][0][job.window.slices] for job in batch])
+        self,
+        group: Sequence[Asked],
+        stats: Sequence[tuple[float, float]],
+        jobs: Sequence[_Job],
+        samples: int,
+        views: Sequence[str],
+    ) -> Iterator[tuple[int, Seen]]:
+        """The number of the image and what is seen in it, for windows of one size."""
+        for start in range(0, len(jobs), self._batch_size):
+            batch = jobs[start : start + self._batch_size]
+            pixels = np.stack([group[job.image][0][job.window.slices] for job in batch])
+            known = np.array([stats[job.image] for job in batch])
+            if samples:
                 seeds = [(*group[job.image][1], job.number) for job in batch]
-                known = np.array([stats[job.image] for job in batch])
-                for job, seen in zip(
-                    batch, self._forward(pixels, known, seeds, samples), strict=True
-                ):
-                    answers[job.image].append((job.window, seen.probs_TCHW))
-                    features[job.image].append(seen.features_D)
-        for (image, _), parts, deepest in zip(group, answers, features, strict=True):
-            shape = passes, channels, image.shape[0], image.shape[1]
-            probs_TCHW = _joined(parts, shape)
-            for probs_CHW in probs_TCHW:  # not the windows: the blend is what T was fitted on
-                temper(probs_CHW, self.temperature)
-            yield Seen(probs_TCHW, np.mean(deepest, axis=0, dtype=np.float32))
+                answers = self._sample(pixels, known, seeds, samples)
+            else:
+                answers = self._look(pixels, known, views)
+            for job, answer in zip(batch, answers, strict=True):
+                yield job.image, answer
 
-    def _forward(
+    def _look(
+        self, pixels_NHWC: U8, stats_N2: npt.NDArray[np.floating], views: Sequence[str]
+    ) -> list[Seen]:
+        """One answer a window: the mean over `views`, and the features of the first."""
+        total_NCHW, features_ND = self._plain(pixels_NHWC, stats_N2)
+        for view in map(VIEWS.__getitem__, views[1:]):
+            shown_NHWC = np.stack([view.apply(pixels) for pixels in pixels_NHWC])
+            total_NCHW += [view.undo(probs) for probs in self._plain(shown_NHWC, stats_N2)[0]]
+        if len(views) > 1:
+            total_NCHW /= len(views)
+        return [Seen(*seen) for seen in zip(total_NCHW[:, None], features_ND, strict=True)]
+
+    def _plain(self, pixels_NHWC: U8, stats_N2: npt.NDArray[np.floating]) -> tuple[F32, F32]:
+        """Probabilities (N, K+1, H, W) and features (N, D) of windows."""
+        height, width = pixels_NHWC.shape[1:3]
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            logits, features_ND = self._inside.run(self._padded(pixels_NHWC, stats_N2))
+            probs_NCHW: F32 = to_probs(logits).cpu().numpy()[..., :height, :width]
+        return probs_NCHW, features_ND
+
+    def _sample(
         self,
         pixels_NHWC: U8,
         stats_N2: npt.NDArray[np.floating],
         seeds_N: Sequence[Seed],
         samples: int,
     ) -> list[Seen]:
-        """Pad windows by reflection to sides that the network can halve, and cut back."""
+        """`samples` answers a window that differ by dropout."""
         height, width = pixels_NHWC.shape[1:3]
-        stride = self._stride
-        padding = ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0))
-        images = normalise(np.pad(pixels_NHWC, padding, mode="reflect"), stats_N2)
-        with torch.inference_mode(), autocast(self.device):
-            logits, features_ND = self._inside.run(images.to(self.device))
-            if samples:
-                passes_N = [self._inside.sample(i, samples, s) for i, s in enumerate(seeds_N)]
-                probs_N = [to_probs(passes).cpu().numpy() for passes in passes_N]
-            else:
-                probs_N = list(to_probs(logits).cpu().numpy()[:, None])
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            _, features_ND = self._inside.run(self._padded(pixels_NHWC, stats_N2))
+            passes_N = [self._inside.sample(i, samples, s) for i, s in enumerate(seeds_N)]
+            probs_N = [to_probs(passes).cpu().numpy() for passes in passes_N]
         probs_N = [probs[..., :height, :width] for probs in probs_N]
         return [Seen(*seen) for seen in zip(probs_N, features_ND, strict=True)]
 
-
-def _joined(parts: Sequence[tuple[Window, F32]], shape: tuple[int, int, int, int]) -> F32:
-    """The blend (T, C, H, W) of windows; one that covers all needs no blending."""
-    if len(parts) == 1:
-        return np.ascontiguousarray(parts[0][1])
-    passes, channels, height, width = shape
-    blend = Blend(passes * channels, height, width)
-    for window, values in parts:
-        blend.add(window, values.reshape(-1, window.height, window.width))
-    return blend.result().reshape(shape)
+    def _padded(self, pixels_NHWC: U8, stats_N2: npt.NDArray[np.floating]) -> Tensor:
+        """What the network is given: padded by reflection to sides that it can halve."""
+        rows, columns = (-side % self._stride for side in pixels_NHWC.shape[1:3])
+        if rows or columns:
+            padding = ((0, 0), (0, rows), (0, columns), (0, 0))
+            pixels_NHWC = np.pad(pixels_NHWC, padding, mode="reflect")
+        return normalise(pixels_NHWC, stats_N2).to(self.device)
 
 
 def predictor_from_state(
@@ -185,6 +294,7 @@ def predictor_from_state(
     prediction: Prediction,
     device: str = "cpu",
     temperature: float = 1.0,
+    precision: str = "float32",
 ) -> Predictor:
     """The predictor of stored weights. Raises `ModelFileError` when they do not fit."""
     return Predictor(
@@ -194,7 +304,9 @@ def predictor_from_state(
         overlap=prediction.overlap,
         batch_size=prediction.batch_size,
         device=device,
+        precision=precision,
         temperature=temperature,
+        views=prediction.views,
     )
 
 

@@ -14,6 +14,8 @@ from ml_backend.recipe import Recipe
 class Job:
     """Samples of both sides, the recipe, the labels' count and names, looks, and first weights.
 
+    `precision`: the number format to begin in.
+
     `small`: what `References` made of the `pool` in another process; its images are not opened
     then.
     """
@@ -26,3 +28,4 @@ class Job:
     pool: Sequence[Reference]
     initial: Mapping[str, Tensor] | None
     small: Sequence[Small] | None = None
+    precision: str = "float32"

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,6 +23,7 @@ STRIDE = 32
 
 _WEIGHT_FILES = {".safetensors", ".pth", ".pt"}
 _LEAST_HALF_WIDTH = 16.0
+_STRIP = 1 << 22  # values counted at a time; their float32 counts are exact below 2^24
 
 
 def image_stats(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
@@ -32,7 +34,11 @@ def image_stats(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
     image is foreground, so background looks alike in crowded and in nearly empty images. The
     half-width has a floor, so that the noise of an empty image is not blown up into structure.
     """
-    counts = np.bincount(image.reshape(-1), minlength=256)
+    rows = max(1, _STRIP // max(1, image[:1].size))
+    counts = np.zeros(256)
+    for start in range(0, len(image), rows):  # an image may be larger than the memory
+        strip = np.ascontiguousarray(image[start : start + rows]).reshape(-1, 1)
+        counts += cv2.calcHist([strip], [0], None, [256], [0, 256]).astype(np.float64)[:, 0]
     share = np.cumsum(counts) / counts.sum()
     low, high = (float(np.searchsorted(share, limit)) for limit in (0.01, 0.998))
     half = max((high - low) / 2, _LEAST_HALF_WIDTH)
@@ -50,8 +56,8 @@ def normalise(
     if stats_N2 is None:
         stats_N2 = np.array([image_stats(image) for image in images_NHWC])
     stats = torch.as_tensor(np.asarray(stats_N2, np.float32)).reshape(-1, 2, 1, 1, 1)
-    images = torch.from_numpy(np.ascontiguousarray(images_NHWC)).float()
-    return images.sub_(stats[:, 0]).div_(stats[:, 1]).permute(0, 3, 1, 2)
+    images = torch.from_numpy(np.ascontiguousarray(images_NHWC))
+    return images.sub(stats[:, 0]).div_(stats[:, 1]).permute(0, 3, 1, 2)
 
 
 def out_channels(classes: int) -> int:

@@ -45,11 +45,15 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights of `best_epoch` (counted from 1) and the curve of all epochs."""
+    """The weights of `best_epoch` (counted from 1) and the curve of all epochs.
+
+    `precision`: the number format that it was trained in.
+    """
 
     state: dict[str, Tensor]
     epochs: list[EpochRecord]
     best_epoch: int
+    precision: str = "float32"
 
 
 class Run:
@@ -66,8 +70,10 @@ class Run:
         place: torch.device,
         initial: Mapping[str, Tensor] | None,
         at_once: int,
+        precision: str = "float32",
     ) -> None:
         self.recipe, self.classes, self.place = recipe, classes, place
+        self.precision = precision
         self.settings: Training = recipe.training
         self.at_once = at_once
         self.model = _start_network(recipe, classes, initial).to(place)
@@ -121,6 +127,7 @@ class Run:
             "fingerprint": identity,
             "best_epoch": self.best_epoch,
             "at_once": self.at_once,
+            "precision": self.precision,
             "records": [asdict(record) for record in self.records],
         }
 
@@ -141,13 +148,19 @@ class Run:
             self.optimizer.state[parameter][key] = value.detach().copy_(saved)
         kept = trained_of(groups, record)
         self.best, self.best_epoch, self.records = kept.state, kept.best_epoch, kept.epochs
+        self.precision = kept.precision
         self.at_once = min(self.at_once, int(record["at_once"]))  # type: ignore[call-overload]
 
 
 def trained_of(groups: Mapping[str, dict[str, Tensor]], record: Mapping[str, object]) -> Trained:
     """What a checkpoint that `Run.groups` and `Run.remember` filled has come to."""
     epochs = [EpochRecord(**fields) for fields in record["records"]]  # type: ignore[attr-defined]
-    return Trained(groups["best"], epochs, record["best_epoch"])  # type: ignore[arg-type]
+    return Trained(
+        groups["best"],
+        epochs,
+        record["best_epoch"],  # type: ignore[arg-type]
+        str(record["precision"]),
+    )
 
 
 @torch.no_grad()

@@ -43,6 +43,7 @@ def train(
     pool: Sequence[Reference] = (),
     device: str = "cpu",
     processes: int | None = 1,
+    precision: str = "float32",
     initial: Mapping[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
@@ -56,13 +57,14 @@ def train(
     `training.patience` the last one may come early.
     `initial` weights are taken where names and shapes fit. With a `checkpoint` path the state is
     written after each epoch, before `on_epoch`, and a training that was killed carries on from
-    there to the same result. Where memory is short, fewer patches go through the network at once,
-    for the rest of the training. With several `processes` (None: as many as `ranks.how_many`
-    says), which have clocks of their own, each computes its part of every batch. Raises
+    there to the same result, in the `precision` it began in. Where memory is short, fewer patches
+    go through the network at once, for the rest of the training. With several `processes` (None:
+    as many as `ranks.how_many` says), which have clocks of their own, each computes its part of
+    every batch. Raises
     `NothingToLearn`, `WeightsUnavailable`, `LearningError` (the loss is no longer a number, one
     patch does not fit into memory, a process was killed), and whatever `on_epoch` raises.
     """
-    job = Job(train, val, recipe, classes, tuple(labels), pool, initial)
+    job = Job(train, val, recipe, classes, tuple(labels), pool, initial, precision=precision)
     count = how_many(device, processes, recipe.training.batch_size)
     if count > 1:
         return train_in_ranks(job, count, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
@@ -93,7 +95,9 @@ def train_as(
     weights = weights_of(settings, job.labels, patches.pixels)
     loss = make_loss(settings, job.classes, weights)
     share = team.share(settings.batch_size)
-    run = Run(recipe, job.classes, place, job.initial, at_once or share.stop - share.start)
+    run = Run(
+        recipe, job.classes, place, job.initial, at_once or share.stop - share.start, job.precision
+    )
     run.model = team.prepared(run.model, place)
     identity = identity_of(job, weights)
     if checkpoint:
@@ -127,7 +131,7 @@ def train_as(
                 on_epoch(record)
             if team.agreed(place, word=run.ended):
                 break
-    return Trained(run.best, run.records, run.best_epoch)
+    return Trained(run.best, run.records, run.best_epoch, run.precision)
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def _train_epoch(
         model.get_submodule("encoder").eval()  # its running statistics stay as they came, too
 
     def forward(images: Tensor) -> Tensor:
-        with autocast(place):
+        with autocast(place, run.precision):
             logits: Tensor = model(images)
         return logits
 
@@ -200,6 +204,7 @@ def _validate(run: Run, val: Sequence[Sample], loss: Loss) -> Metrics:
         overlap=prediction.overlap,
         batch_size=prediction.batch_size,
         device=str(run.place),
+        precision=run.precision,
     )
     return evaluate(predictor, val, run.classes, loss)
 

@@ -47,6 +47,19 @@ _file("vflip", turns=2, mirrored=True)
 _file("antitranspose", turns=3, mirrored=True)
 
 
+_ORDER = ("identity", "hflip", "vflip", "rot180", "rot90", "rot270", "transpose", "antitranspose")
+
+
+def first_views(count: int) -> tuple[str, ...]:
+    """Names of the `count` views that a prediction is the mean of, always the same ones.
+
+    Raises `ConfigError` when there are not as many.
+    """
+    if not 1 <= count <= len(_ORDER):
+        raise ConfigError(f"prediction.views: {count} is not within 1..{len(_ORDER)}")
+    return _ORDER[:count]
+
+
 def draw_views(count: int, rng: np.random.Generator) -> list[str]:
     """Names of `count` different views, the plain one first, the others drawn at random.
 

@@ -42,7 +42,7 @@ class Drawing:
 
     `given`: the key of the mask that it came with; `people`: annotations of its tiles, to be laid
     over it; `version`: of the model that draws what is left, None where nothing is. `tasks`:
-    those whose annotations count, else those that show it, ascending.
+    those whose annotations count, else those that show it, ascending. `look`: how it predicts.
     """
 
     image: Image
@@ -50,6 +50,7 @@ class Drawing:
     people: tuple[Labelled, ...]
     version: str | None
     tasks: tuple[int, ...]
+    look: str | None = None
 
     @property
     def source(self) -> Source:
@@ -67,9 +68,9 @@ class Drawing:
 
     @cached_property
     def state(self) -> str:
-        """A digest of the masks: another one when an annotation or the model's version is."""
+        """A digest of the masks: another one when an annotation, version or way to predict is."""
         places = [(one.tile.x, one.tile.y, one.mask) for one in self.people]
-        return _digest(self.given, places, self.version)
+        return _digest(self.given, places, self.version, self.version and self.look)
 
     @cached_property
     def key(self) -> str:
@@ -144,7 +145,7 @@ def _of_page(
             continue
         counting = [one.task_id for one in theirs if one.task_id is not None]
         tasks = tuple(sorted(set(counting or showing.get(image.id, []))))
-        yield Drawing(image, given, theirs, rest, tasks)
+        yield Drawing(image, given, theirs, rest, tasks, project.recipe.prediction.key)
 
 
 def _covers(people: Sequence[Labelled], image: Image) -> bool:

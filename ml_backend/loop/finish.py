@@ -6,6 +6,7 @@ from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import Dataset, samples_of
 from ml_backend.loop.instances import as_numbers, choose
 from ml_backend.loop.masks import load_objects
+from ml_backend.loop.precision import precisions_of
 from ml_backend.store.rows import Project
 
 if TYPE_CHECKING:
@@ -19,21 +20,32 @@ def finish(
 ) -> dict[str, Any]:
     """Measure on the validation tiles what the card says of `calibration` and `instances`.
 
+    And say in which `mode` it was `trained` and `calibrated`.
     `calibration` is None where no validation tile is labelled, `instances` where the recipe does
     not want objects one by one.
     """
     from ml_backend.learning.calibration import calibrate
+    from ml_backend.learning.device import describe_mode
     from ml_backend.learning.inference import predictor_from_state
 
     names, recipe = context.labels(project).names, project.recipe
     predictor = predictor_from_state(
-        trained.state, recipe.network, len(names), recipe.prediction, context.settings.device
+        trained.state,
+        recipe.network,
+        len(names),
+        recipe.prediction,
+        context.settings.device,
+        precision=precisions_of(context.settings, recipe.network).prediction,
     )
     samples = samples_of(context, dataset.val, names)
     calibration = calibrate(predictor, samples, seed=recipe.training.seed)
     return {
         "calibration": None if calibration is None else dict(vars(calibration)),
         "instances": _instances(context, project, dataset, predictor, samples),
+        "mode": {
+            "trained": describe_mode(predictor.device, trained.precision),
+            "calibrated": predictor.mode,
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import DataError, RegionError, StudioRefused
 from ml_backend.loop.context import Context, Progress, Report
-from ml_backend.loop.models import WHOLE, Models, Serving
+from ml_backend.loop.models import WHOLE, Likeliest, Models, Serving
 from ml_backend.masks.instances import Objects
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import encode_results
@@ -35,7 +36,8 @@ def predict(context: Context, project_id: int, progress: Progress) -> Report:
     for task in context.catalog.work.tasks(project_id, open_only=True):
         if task.tile_id is not None:
             tasks.setdefault(task.tile_id, []).append(task.id)
-    known = context.catalog.rounds.predictions(serving.version, tasks)
+    key = project.recipe.prediction.shown_key
+    known = context.catalog.rounds.predictions(serving.version, tasks, key)
     waiting = [tile_id for tile_id in sorted(tasks) if not getattr(known.get(tile_id), "shown", 0)]
     tiles = context.catalog.pool.by_ids(waiting)
     shown = reduced = 0
@@ -80,23 +82,28 @@ def predictions_for(
 ) -> dict[int, Prediction]:
     """Tile → prediction; what the catalog has is taken from there, the rest is computed.
 
+    What it has of another `prediction` in the recipe is computed again.
+
     Tiles whose image cannot be read are quarantined and left out.
     """
-    found = context.catalog.rounds.predictions(serving.version, [tile.id for tile in tiles])
+    recipe = project.recipe.prediction
+    key = recipe.shown_key
+    found = context.catalog.rounds.predictions(serving.version, [tile.id for tile in tiles], key)
     missing = [tile for tile in tiles if tile.id not in found]
-    readable = list(readable_tiles(context, missing))
     labels = context.labels(project)
+    readable: deque[Tile] = deque()
+
+    def pixels() -> Iterator[NDArray[np.uint8]]:
+        for tile, image in readable_tiles(context, missing):
+            readable.append(tile)
+            yield image
+
     fresh = []
-    pixels = (image for _, image in readable)
-    for (tile, _), probs in zip(readable, serving.predictor.probs_many(pixels), strict=True):
-        regions, score, note = regions_from(
-            serving.among(probs, labels.names),
-            labels,
-            project.recipe.prediction,
-            serving.instances,
-        )
+    for said in serving.likeliest_many(pixels(), labels.names):
+        tile = readable.popleft()
+        regions, score, note = regions_from(said, labels, recipe, serving.instances)
         body = zlib.compress(orjson.dumps(regions, option=orjson.OPT_SERIALIZE_NUMPY), 1)
-        fresh.append(Prediction(tile.id, serving.version, score, body, note=note))
+        fresh.append(Prediction(tile.id, serving.version, score, body, note=note, key=key))
         if note is not None:
             log.warning("project %s, prediction of %s: %s", project.id, tile.title, note)
     context.catalog.rounds.save_predictions(fresh)
@@ -115,31 +122,27 @@ def readable_tiles(
 
 
 def regions_from(
-    probs_CHW: NDArray[np.float32],
+    said: Likeliest,
     labels: LabelConfig,
     recipe: PredictionRecipe,
     instances: Instances = WHOLE,
 ) -> tuple[list[dict[str, object]], float, str | None]:
-    """Probabilities → Label Studio's regions with their scores, and the confidence of the whole.
+    """A label map → Label Studio's regions with their scores, and the confidence of the whole.
 
     One region a label, or an object where `instances` cuts them apart. The third is a note for
     people where the regions are too large and not all are given. A region's score is the mean
     probability of its label inside it. The streams are arrays, which orjson writes ten times as
     fast as lists.
     """
-    label_map = probs_CHW.argmax(axis=0).astype(np.uint8)
-    found = objects(label_map, instances) if instances.enabled else None
-    likelihood = probs_CHW.max(axis=0)
-    doubt = float(1 - likelihood.mean(dtype=np.float64))
-    sure = confidence("least_confidence", doubt, len(labels.labels))
-    regions, note = _drawable(label_map, labels, likelihood, recipe, found)
+    found = objects(said.label_map, instances) if instances.enabled else None
+    sure = confidence("least_confidence", 1 - said.mean, len(labels.labels))
+    regions, note = _drawable(said, labels, recipe, found)
     return regions, sure, note
 
 
 def _drawable(
-    label_map: NDArray[np.uint8],
+    said: Likeliest,
     labels: LabelConfig,
-    scores: NDArray[np.float32],
     recipe: PredictionRecipe,
     found: Objects | None,
 ) -> tuple[list[dict[str, object]], str | None]:
@@ -159,7 +162,7 @@ def _drawable(
     for apart, area, note in ways:
         try:
             regions = encode_results(
-                label_map, labels, scores,
+                said.label_map, labels, said.likelihood,
                 as_arrays=True, objects=apart, minimum_area=area, limit=limit,
             )  # fmt: skip
         except RegionError:

@@ -1,5 +1,6 @@
 """An image's mask, and its objects, out of what the model, a file and people's tiles say of it."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from ml_backend.loop.masks import UNKNOWN, load_mask, load_objects, write_mask
 from ml_backend.loop.models import Serving
 from ml_backend.masks.instances import Objects, join_across, numbered
 from ml_backend.masks.watershed import objects
-from ml_backend.store.rows import Image
+from ml_backend.store.rows import Image, Tile
 
 LabelMap = NDArray[np.uint8]
 Place = tuple[slice, slice]
@@ -90,8 +91,19 @@ def _layers(sources: Sources, drawing: Drawing, canvas: LabelMap) -> Iterator[La
 
 def _predicted(context: Context, image: Image, serving: Serving, labels: Sequence[str]) -> LabelMap:
     """What a version says of a whole image; kept for the next export."""
-    key = f"predicted/{serving.version}/{image.id}-{image.sha256[:16]}.png"
+    tiles = _apart(context, image)
+    layout = hashlib.sha256(repr([tile.content for tile in tiles]).encode()).hexdigest()[:16]
+    key = f"predicted/{serving.version}/{serving.key}/{image.id}-{layout}.png"
     if not context.blobs.exists(key):
-        label_map = serving.label_map(context.whole(image), serving.labels)
-        write_mask(context.blobs, key, label_map, serving.labels)
+        canvas = np.zeros((image.height, image.width), np.uint8)
+        said = serving.likeliest_many((context.pixels(tile) for tile in tiles), serving.labels)
+        for tile, (label_map, *_) in zip(tiles, said, strict=True):
+            canvas[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width] = label_map
+        write_mask(context.blobs, key, canvas, serving.labels)
     return load_mask(context.blobs, key, labels)
+
+
+def _apart(context: Context, image: Image) -> list[Tile]:
+    """What an image is predicted in: its tiles, so that an export says what their tasks showed."""
+    tiles = context.catalog.pool.tiles_of(image.id)
+    return [tile for tile in tiles if tile.whole][:1] or tiles

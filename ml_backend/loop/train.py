@@ -23,6 +23,7 @@ from ml_backend.loop.instances import Counting, settings_of
 from ml_backend.loop.labels import check_names
 from ml_backend.loop.masks import load_objects
 from ml_backend.loop.models import load_predictor
+from ml_backend.loop.precision import precisions_of
 from ml_backend.loop.promote import decide
 from ml_backend.loop.select import next_batch
 from ml_backend.loop.tracking import Tracked, tracked
@@ -138,6 +139,7 @@ def _fit(
             pool=references_of(context, project),
             device=context.settings.device,
             processes=context.settings.processes,
+            precision=precisions_of(context.settings, recipe.network).training,
             initial=_initial(context, project, current),
             checkpoint=_checkpoint(context, candidate),
             on_epoch=on_epoch,

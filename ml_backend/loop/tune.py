@@ -16,6 +16,7 @@ from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.instances import Cut, choose
 from ml_backend.loop.material import Material, check
 from ml_backend.loop.models import load_predictor
+from ml_backend.loop.precision import precisions_of
 from ml_backend.recipe import Recipe
 from ml_backend.settings import Settings
 from ml_backend.store.rows import Project
@@ -95,7 +96,12 @@ def tune_instances(
             ),
         )
         predictor = predictor_from_state(
-            trained.state, recipe.network, len(material.labels), recipe.prediction, settings.device
+            trained.state,
+            recipe.network,
+            len(material.labels),
+            recipe.prediction,
+            settings.device,
+            precision=precisions_of(settings, recipe.network).prediction,
         )
     progress(0, 0, f"cutting the objects of {len(material.val)} images")
     base = recipe.instances.model_copy(update={"enabled": True, "tune": False})
@@ -141,6 +147,7 @@ def _trained(
         pool=material.pool,
         device=settings.device,
         processes=settings.processes,
+        precision=precisions_of(settings, recipe.network).training,
         on_epoch=on_epoch,
     )
 

@@ -1,10 +1,14 @@
 """Cutting images into windows and tiles, and blending windows seamlessly."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
 
 
 class Window(NamedTuple):
@@ -46,31 +50,41 @@ def cut_tiles(height: int, width: int, side: int) -> list[Window]:
     return [Window(x, y, across, down) for y, down in rows for x, across in columns]
 
 
-class Blend:
-    """Weighted mean of overlapping windows; memory is that of the image, not of the windows.
+def blend(windows: Sequence[Window], values_CHW: Iterable[F32]) -> Iterator[tuple[int, F32]]:
+    """Join the values of windows, in the order of `cut`, into finished rows of the whole.
 
-    Weights fall smoothly to nearly zero at a window's edge, so no seam is visible. The mean is
-    kept up to date with every window, which makes it exact where one window covers a pixel and
-    where all windows agree.
+    Yields (y, float32 (channels, rows, width)) from top to bottom, which the caller may change: a
+    weighted mean where windows overlap, with weights that fall smoothly to nearly zero at a
+    window's edge, so that no seam is visible. Exact where one window covers a pixel and where all
+    windows agree. Values are taken as they are needed, and two rows of windows are held.
     """
+    columns = [window.x for window in windows if window.y == windows[0].y]
+    rows = [window.y for window in windows[:: len(columns)]]
+    shares = _shares(columns, windows[0].width)
+    source = iter(values_CHW)
+    top, waiting = 0, _joined(columns, source, shares)
+    for y, share in zip(rows[1:], _shares(rows, windows[0].height)[1:], strict=True):
+        strip = _joined(columns, source, shares)
+        finished, old = np.split(waiting, [y - top], axis=1)
+        new = strip[:, : old.shape[1]]
+        new[:] = old + (new - old) * share[: old.shape[1], None]
+        yield top, finished
+        top, waiting = y, strip
+    yield top, waiting
 
-    def __init__(self, channels: int, height: int, width: int) -> None:
-        self._mean = np.zeros((channels, height, width), np.float32)
-        self._weight = np.zeros((height, width), np.float32)
 
-    def add(self, window: Window, values_CHW: NDArray[np.float32]) -> None:
-        """Add a window's values, float32 (channels, window.height, window.width)."""
-        weight = np.outer(_taper(window.height), _taper(window.width))
-        total = self._weight[window.slices]
-        total += weight
-        mean = self._mean[:, *window.slices]
-        mean += (values_CHW - mean) * (weight / total)
-
-    def result(self) -> NDArray[np.float32]:
-        """Return the mean, float32 (channels, height, width). Every pixel must be covered."""
-        if not self._weight.all():
-            raise ValueError(f"{np.sum(self._weight == 0)} pixels are covered by no window")
-        return self._mean
+def _joined(columns: Sequence[int], source: Iterator[F32], shares: Sequence[F32]) -> F32:
+    """One row of windows side by side, float32 (channels, height of a window, width)."""
+    first = next(source)
+    strip = np.empty((*first.shape[:2], columns[-1] + first.shape[2]), np.float32)
+    end = 0
+    for x, share, values in zip(columns, shares, chain([first], source), strict=False):
+        shared = end - x if x else 0
+        old, new = strip[:, :, x:end], values[:, :, :shared]
+        old += (new - old) * share[:shared]
+        strip[:, :, end : x + values.shape[2]] = values[:, :, shared:]
+        end = x + values.shape[2]
+    return strip
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
@@ -84,6 +98,20 @@ def _parts(length: int, side: int) -> list[tuple[int, int]]:
     if len(starts) > 1 and 4 * (length - starts[-1]) < side:
         starts.pop()
     return [(a, b - a) for a, b in zip(starts, [*starts[1:], length], strict=True)]
+
+
+def _shares(starts: Sequence[int], length: int) -> list[F32]:
+    """How much each window of a row or column counts against those before it, pixel by pixel.
+
+    The weight of a window is the product of its shares along and across, so that a running mean
+    may be taken one way first and then the other.
+    """
+    total = np.zeros(starts[-1] + length, np.float32)
+    found = []
+    for start in starts:
+        total[start : start + length] += _taper(length)
+        found.append(_taper(length) / total[start : start + length])
+    return found
 
 
 @cache

@@ -11,6 +11,13 @@ class Prediction(Section):
     window: int = Field(256, ge=32, multiple_of=32, description="Side of an inference window, px.")
     overlap: int = Field(64, ge=0, description="Overlap of neighbouring windows, px.")
     batch_size: int = Field(8, ge=1, description="Windows a forward pass.")
+    views: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="How many flips and turns of each window a prediction is the mean of; 1 for "
+        "the window as it is.",
+    )
     minimum_area: int = Field(
         0, ge=0, description="Objects of fewer pixels are left out of the predictions people see."
     )
@@ -26,6 +33,16 @@ class Prediction(Section):
         description="Objects that one task may show as regions of their own; of a prediction with "
         "more of them a label is one region.",
     )
+
+    @property
+    def key(self) -> str:
+        """What label maps are kept under: it changes with whatever changes their pixels."""
+        return f"{self.window}-{self.overlap}-{self.views}"
+
+    @property
+    def shown_key(self) -> str:
+        """The same for the regions that people see."""
+        return f"{self.key}-{self.minimum_area}-{self.payload_limit}"
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "Prediction":

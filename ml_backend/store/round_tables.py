@@ -139,8 +139,10 @@ class Rounds:
         with self._database.write() as connection:
             upsert(connection, predictions, [asdict(row) for row in rows])
 
-    def predictions(self, model: str, tile_ids: Iterable[int]) -> dict[int, Prediction]:
-        """Tile → prediction of this model, for those there are."""
+    def predictions(
+        self, model: str, tile_ids: Iterable[int], key: str | None = None
+    ) -> dict[int, Prediction]:
+        """Tile → prediction of this model, for those there are; made by the recipe `key` only."""
         wanted = sorted(set(tile_ids))
         found: dict[int, Prediction] = {}
         with self._database.read() as connection:
@@ -149,9 +151,11 @@ class Rounds:
                     predictions.c.model == model,
                     predictions.c.tile_id.in_(wanted[start : start + 500]),
                 )
+                if key is not None:
+                    query = query.where(predictions.c.key == key)
                 for row in connection.execute(query):
                     found[row.tile_id] = Prediction(
-                        row.tile_id, row.model, row.score, row.result, row.shown, row.note
+                        row.tile_id, row.model, row.score, row.result, row.shown, row.note, row.key
                     )
         return found
 

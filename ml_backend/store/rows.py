@@ -214,7 +214,7 @@ class Run:
 class Prediction:
     """What a model said about a tile, ready for Label Studio.
 
-    `note`: what of it people do not see, and why.
+    `note`: what of it people do not see, and why. `key`: the recipe that it was made by.
     """
 
     tile_id: int
@@ -223,3 +223,4 @@ class Prediction:
     result: bytes
     shown: bool = False
     note: str | None = None
+    key: str = ""

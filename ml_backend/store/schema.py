@@ -23,7 +23,12 @@ from sqlalchemy import (
 
 SCHEMA_VERSION = 3
 
-UPGRADES = {2: ("ALTER TABLE projects ADD COLUMN compared INTEGER NOT NULL DEFAULT 0",)}
+UPGRADES = {
+    2: (
+        "ALTER TABLE projects ADD COLUMN compared INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE predictions ADD COLUMN key VARCHAR(80) NOT NULL DEFAULT ''",
+    )
+}
 """What makes a catalog of one version one of the next; new tables and indexes make themselves."""
 
 metadata = MetaData()
@@ -233,6 +238,7 @@ predictions = Table(
     Column("result", LargeBinary, nullable=False),  # zlib of the JSON list of regions
     Column("shown", Boolean, nullable=False),  # whether Label Studio has it as a prediction
     Column("note", Text),  # what of it people do not see, and why
+    Column("key", String(80), nullable=False),  # the recipe that it was made by
 )
 
 Index("tasks_open", tasks.c.project_id, tasks.c.deleted)

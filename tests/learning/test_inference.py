@@ -1,21 +1,30 @@
 """Prediction of images of any size, in windows and batches."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from ml_backend.errors import ConfigError
 from ml_backend.learning import device as devices
+from ml_backend.learning import networks
 from ml_backend.learning.data import Sample
+from ml_backend.learning.device import PRECISIONS
 from ml_backend.learning.inference import Predictor, evaluate, predictor_from_state
 from ml_backend.learning.losses import make_loss
-from ml_backend.learning.networks import build_network
+from ml_backend.learning.networks import build_network, image_stats
+from ml_backend.learning.views import VIEWS, first_views
+from ml_backend.masks.tiles import cut
 from ml_backend.recipe import Network, Prediction, Training
 
 SMALL = Network(depth=3, decoder_width=4)
+STATE = build_network(SMALL, 2, seed=0).state_dict()
+PREDICTION = Prediction(window=64, overlap=16, batch_size=4)
 
 
 class _Bright(nn.Module):
@@ -113,21 +122,111 @@ def test_evaluate_counts_pixels_and_costs():
     assert math.isnan(nothing.loss)
 
 
-def test_mode_follows_the_hardware(monkeypatch):
-    """bfloat16 is used exactly where the processor has it, and the mode says so."""
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert _predictor(_Bright()).mode == "cpu float32 channels_last"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert _predictor(_Bright()).mode == "cpu bfloat16 channels_last"
-    with devices.autocast(cpu):
-        assert torch.is_autocast_enabled("cpu")
+def test_large_images_come_in_rows_with_the_same_numbers():
+    """Bands of images of any size, put together, are `probs` to the last bit, in order."""
+    predictor = predictor_from_state(STATE, SMALL, 2, PREDICTION, temperature=1.7)
+    sizes = [(40, 30), (250, 211), (64, 64), (33, 700), (700, 33), (1, 1), (64, 65)]
+    images = [_image(*size, seed) for seed, size in enumerate(sizes)]
+    found = [[] for _ in images]
+    for band in predictor.bands_many(iter(images)):
+        assert band.y == sum(part.shape[1] for part in found[band.image])
+        found[band.image].append(band.probs_CHW.copy())
+        band.probs_CHW[...] = -1  # the caller's own
+    for bands, probs in zip(found, predictor.probs_many(images), strict=True):
+        np.testing.assert_array_equal(np.concatenate(bands, axis=1), probs)
+    assert len(found[1]) == len(cut(250, 1, 64, 16))
+    whole = np.concatenate([band.probs_CHW for band in predictor.bands(images[1])], axis=1)
+    np.testing.assert_array_equal(whole, predictor.probs(images[1]))
 
 
-def test_bfloat16_probabilities_are_float32_and_sum_to_one(monkeypatch):
-    """Reduced precision stays inside the network."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    probs = _predictor(build_network(SMALL, 1, seed=0)).probs(_image(32, 32))
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 150), st.integers(1, 150), st.integers(1, 5), st.integers(0, 63))
+def test_rows_are_the_whole_however_it_is_cut(height, width, batch_size, overlap):
+    """Whatever the sizes, batches and overlaps, rows and whole agree to the last bit."""
+    predictor = Predictor(_Bright(), 1, window=64, overlap=overlap, batch_size=batch_size)
+    image = _image(height, width)
+    bands = [band.probs_CHW for band in predictor.bands(image)]
+    np.testing.assert_array_equal(np.concatenate(bands, axis=1), predictor.probs(image))
+
+
+class _Sliced:
+    """An image that is never given out in more than `rows` rows at once."""
+
+    def __init__(self, image, rows):
+        self._image, self._rows = image, rows
+        self.shape, self.ndim = image.shape, image.ndim
+
+    def __len__(self):
+        return len(self._image)
+
+    def __getitem__(self, key):
+        part = self._image[key]
+        assert len(part) <= self._rows
+        return part
+
+
+def test_a_large_image_is_never_read_whole(monkeypatch):
+    """Windows and strips are all that is read, and no array of the image's size is made."""
+    monkeypatch.setattr(networks, "_STRIP", 32 * 3 * 300)
+    image = _image(800, 300)
+    predictor = _predictor(_Bright())
+    expected = predictor.probs(image)
+    tracemalloc.start()
+    for band in predictor.bands(_Sliced(image, 64)):
+        np.testing.assert_array_equal(
+            band.probs_CHW, expected[:, band.y : band.y + band.probs_CHW.shape[1]]
+        )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < expected.nbytes / 2
+
+
+def test_statistics_do_not_depend_on_the_strips(monkeypatch):
+    """Counted strip by strip, the range of an image is what it is at once; also of a view."""
+    image = np.random.default_rng(0).integers(0, 200, (301, 47, 3), np.uint8)
+    share = np.cumsum(np.bincount(image.ravel(), minlength=256)) / image.size
+    low, high = np.searchsorted(share, 0.01), np.searchsorted(share, 0.998)
+    for strip in (1, 5000, 1 << 22):
+        monkeypatch.setattr(networks, "_STRIP", strip)
+        assert image_stats(image) == ((low + high) / 2, (high - low) / 2)
+        assert image_stats(image[::-1, ::2]) == image_stats(image[:, ::2].copy())
+        grey = np.broadcast_to(image[..., :1], image.shape)
+        assert image_stats(grey) == image_stats(grey.copy())
+
+
+@pytest.mark.parametrize("views", [1, 2, 8])
+def test_the_prediction_is_the_mean_of_the_views(views):
+    """Each window is looked at in so many views, and their answers turned back are averaged."""
+    recipe = PREDICTION.model_copy(update={"views": views})
+    predictor = predictor_from_state(STATE, SMALL, 2, recipe)
+    plain = predictor_from_state(STATE, SMALL, 2, PREDICTION)
+    image = _image(50, 64)
+    shown = [VIEWS[name] for name in first_views(views)]
+    expected = np.mean([view.undo(plain.probs(view.apply(image))) for view in shown], axis=0)
+    np.testing.assert_allclose(predictor.probs(image), expected, atol=1e-5)
+    (band,) = predictor.bands(image)
+    np.testing.assert_array_equal(band.probs_CHW, predictor.probs(image))
+    (seen,) = predictor.see_many([(image, ())])  # the passes of scoring are views of their own
+    np.testing.assert_array_equal(seen.probs_TCHW[0], plain.probs(image))
+    assert len(set(first_views(views))) == views
+
+
+def test_as_many_views_as_there_are():
+    """Nine views do not exist, and the message names the key."""
+    with pytest.raises(ConfigError, match=r"prediction\.views"):
+        first_views(9)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_the_precision_is_the_one_asked_for(precision):
+    """The network computes in it, the mode says so, and the answers are float32 all the same."""
+    kinds = []
+    model = build_network(SMALL, 1, seed=0)
+    model.encoder.conv1.register_forward_hook(lambda _m, _i, out: kinds.append(out.dtype))
+    predictor = Predictor(model, 1, window=64, overlap=16, batch_size=4, precision=precision)
+    probs = predictor.probs(_image(32, 32))
+    assert predictor.mode == f"cpu {precision} channels_last"
+    assert kinds == [PRECISIONS[precision]]
     assert probs.dtype == np.float32
     np.testing.assert_allclose(probs.sum(axis=0), 1, atol=1e-5)
 

@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from ml_backend.cli.printing import show_status
-from ml_backend.loop.models import Models
+from ml_backend.learning.inference import Band
+from ml_backend.loop.models import Likeliest, Models
 from ml_backend.loop.predict import predictions_for, regions_from, regions_of
 from ml_backend.loop.unused import unused
 from ml_backend.masks.labels import Label, LabelConfig
@@ -18,9 +19,19 @@ CONFIG = LabelConfig("kind", "image", "image", (Label("cell", "#ff0000"),), "bru
 SIDE = 1536
 
 
-def probabilities(foreground: np.ndarray) -> np.ndarray:
-    """Return (2, H, W) float32 that are certain of a mask."""
-    return np.stack([~foreground, foreground]).astype(np.float32)
+def certain(foreground: np.ndarray) -> Likeliest:
+    """A prediction that is certain of a mask."""
+    return Likeliest(foreground.astype(np.uint8), np.ones(foreground.shape, np.float16), 1.0)
+
+
+def says(noise: np.ndarray):
+    """What a predictor that is certain of a mask, whatever it is shown, has instead of bands."""
+    probs = np.stack([~noise, noise]).astype(np.float32)
+
+    def bands_many(_, images):
+        return (Band(number, noise.shape, 0, probs.copy()) for number, _ in enumerate(images))
+
+    return bands_many
 
 
 def specks(side: int) -> np.ndarray:
@@ -38,7 +49,7 @@ def drawn(regions: list, side: int) -> np.ndarray:
 
 def test_specks_of_a_huge_prediction_are_left_out() -> None:
     """A prediction too big for a browser keeps its objects and loses its specks, and says so."""
-    regions, _, note = regions_from(probabilities(specks(SIDE)), CONFIG, Prediction())
+    regions, _, note = regions_from(certain(specks(SIDE)), CONFIG, Prediction())
     assert [region["type"] for region in regions] == ["brush", "labels"]
     mask = drawn(regions, SIDE)
     assert mask[:40, :40].all()
@@ -51,7 +62,7 @@ def test_specks_of_a_huge_prediction_are_left_out() -> None:
 def test_a_prediction_of_nothing_but_noise_has_no_regions() -> None:
     """Where even that is too big, the task gets its score, no region, and the reason."""
     noise = np.indices((SIDE, SIDE)).sum(axis=0) % 2 == 0
-    regions, score, note = regions_from(probabilities(noise), CONFIG, Prediction())
+    regions, score, note = regions_from(certain(noise), CONFIG, Prediction())
     assert regions == []
     assert 0 <= score <= 1
     assert note is not None
@@ -66,7 +77,7 @@ def test_what_is_sent_never_exceeds_the_limit(limit: int) -> None:
         mask = rng.random((256, 256)) < share
         mask[:60, :60] = True
         recipe = Prediction(payload_limit=limit)
-        regions, _, note = regions_from(probabilities(mask), CONFIG, recipe)
+        regions, _, note = regions_from(certain(mask), CONFIG, recipe)
         streams = [region["value"]["rle"] for region in regions]
         sent = orjson.dumps(streams, option=orjson.OPT_SERIALIZE_NUMPY)
         assert len(sent) <= limit + 3
@@ -81,10 +92,10 @@ def test_a_minimum_area_holds_for_every_prediction() -> None:
     mask[20:26, 20:26] = True
     for area, kept in ((0, 61), (25, 61), (26, 36), (36, 36)):
         recipe = Prediction(minimum_area=area)
-        regions, _, note = regions_from(probabilities(mask), CONFIG, recipe)
+        regions, _, note = regions_from(certain(mask), CONFIG, recipe)
         assert drawn(regions, 64).sum() == kept
         assert note is None
-    assert regions_from(probabilities(mask), CONFIG, Prediction(minimum_area=37))[0] == []
+    assert regions_from(certain(mask), CONFIG, Prediction(minimum_area=37))[0] == []
 
 
 def test_the_step_the_log_and_the_status_say_it(house, caplog, capsys, monkeypatch):
@@ -93,9 +104,9 @@ def test_the_step_the_log_and_the_status_say_it(house, caplog, capsys, monkeypat
     house.fill(8)
     house.labelled_round()
     house.step("train")
-    noise = probabilities(np.random.default_rng(0).random((32, 32)) < 0.5)
+    noise = np.random.default_rng(0).random((32, 32)) < 0.5
     predictor = type(Models(house.context).current(house.project).predictor)
-    monkeypatch.setattr(predictor, "probs_many", lambda _, images: (noise for _ in images))
+    monkeypatch.setattr(predictor, "bands_many", says(noise))
     caplog.set_level(logging.WARNING)
     house.step("select")
     tasks = [task.id for task in house.catalog.work.tasks(house.project_id, open_only=True)]
@@ -126,8 +137,8 @@ def test_the_report_counts_them(house, monkeypatch):
     house.recipe({"prediction.payload_limit": 1000})
     version = house.catalog.models.current(house.project_id).version
     predictor = type(Models(house.context).current(house.project).predictor)
-    noise = probabilities(np.random.default_rng(0).random((32, 32)) < 0.5)
-    monkeypatch.setattr(predictor, "probs_many", lambda _, images: (noise for _ in images))
+    noise = np.random.default_rng(0).random((32, 32)) < 0.5
+    monkeypatch.setattr(predictor, "bands_many", says(noise))
     (url,) = house.studio.upload_images(
         house.project_id, [("0.png", (house.images / "0.png").read_bytes())]
     )

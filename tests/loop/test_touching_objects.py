@@ -13,7 +13,7 @@ from ml_backend.loop.curves import trainings
 from ml_backend.loop.export import export
 from ml_backend.loop.instances import Trials, settings_of
 from ml_backend.loop.masks import keep_mask, load_mask, load_objects, store_mask
-from ml_backend.loop.models import Models, Serving
+from ml_backend.loop.models import Likeliest, Models, Serving
 from ml_backend.loop.pool import add_folder
 from ml_backend.loop.predict import predictions_for, regions_from, regions_of
 from ml_backend.masks.instances import components, connected, told_apart
@@ -166,16 +166,17 @@ def test_predictions_show_every_object_with_its_own_score():
     """A region an object; its score is the mean probability of its pixels."""
     label_map, numbers = pair()
     foreground = np.where(numbers == 1, 0.9, np.where(numbers == 2, 0.7, 0.1)).astype(np.float32)
-    probs = np.stack([1 - foreground, foreground])
-    one, two = regions_from(probs, CONFIG, Prediction(), CUT)[0]
+    sure = np.maximum(foreground, 1 - foreground)
+    said = Likeliest(label_map, sure.astype(np.float16), float(sure.mean()))
+    one, two = regions_from(said, CONFIG, Prediction(), CUT)[0]
     assert (one["score"], two["score"]) == (
         pytest.approx(0.9, abs=0.02),
         pytest.approx(0.7, abs=0.02),
     )
     assert one["id"] != two["id"]
-    whole, sure, _ = regions_from(probs, CONFIG, Prediction())
+    whole, score, _ = regions_from(said, CONFIG, Prediction())
     assert len(whole) == 1
-    assert regions_from(probs, CONFIG, Prediction(), CUT)[1] == sure
+    assert regions_from(said, CONFIG, Prediction(), CUT)[1] == score
     decoded = decode_results(
         [as_json(one), as_json(two)], CONFIG, 64, 64, objects=True,
     )  # fmt: skip
@@ -186,11 +187,11 @@ def test_predictions_show_every_object_with_its_own_score():
 def test_too_many_objects_for_a_browser_are_one_region():
     """Then a label is shown whole, as without objects, and a note says so."""
     label_map, _ = pair()
-    probs = np.stack([1 - label_map, label_map]).astype(np.float32)
-    parts = regions_from(probs, CONFIG, Prediction(), CUT)[0]
+    said = Likeliest(label_map, np.ones(label_map.shape, np.float16), 1.0)
+    parts = regions_from(said, CONFIG, Prediction(), CUT)[0]
     needed = sum(json_size(row["value"]["rle"]) for row in parts)
     tight = Prediction().model_copy(update={"payload_limit": needed - 1})
-    regions, _, note = regions_from(probs, CONFIG, tight, CUT)
+    regions, _, note = regions_from(said, CONFIG, tight, CUT)
     assert len(regions) == 1
     assert "its objects are shown as one region a label" in note
 
@@ -289,7 +290,8 @@ def test_the_models_objects_are_exported_as_they_are_shown(house, monkeypatch):
     house.step("train")
     label_map, _ = pair(32 * 2)
     small = np.ascontiguousarray(label_map[::2, ::2])
-    monkeypatch.setattr(Serving, "label_map", lambda *_: small)
+    said = Likeliest(small, np.ones(small.shape, np.float16), 1.0)
+    monkeypatch.setattr(Serving, "likeliest_many", lambda _, images, __: (said for _ in images))
     serving = Models(house.context).current(house.project)
     expected, _ = objects(small, serving.instances)
     for found in exported(house, "model").values():

@@ -132,7 +132,7 @@ class House:
 
 def open_house(folder, labels=("cell",)):
     """A house whose files live in `folder`; close `house.catalog` afterwards."""
-    settings = Settings(home=folder / "home", threads=1, device="cpu")
+    settings = Settings(home=folder / "home", threads=1, device="cpu", precision="float32")
     blobs = Blobs(settings.blob_url)
     studio = FakeStudio()
     context = Context(
