@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from ml_backend.recipe import Training
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 Points = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 IGNORE = 255
 MARGIN = 1.5
@@ -69,6 +70,17 @@ def cached(samples: Sequence[Sample], budget: int = CACHE_BYTES) -> list[Sample]
         return lambda: remember(index, sample.load)
 
     return [replace(sample, load=loader(i, sample)) for i, sample in enumerate(samples)]
+
+
+def prepared(make: Callable[[int], T], steps: range) -> Iterator[T]:
+    """What `make` gives for each step; the next one is made while the current one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="patches") as ahead:
+        future = None
+        for step in steps:
+            made = future.result() if future else make(step)
+            if step + steps.step in steps:
+                future = ahead.submit(make, step + steps.step)
+            yield made
 
 
 def cut_region(image: U8, mask: U8, centre: tuple[int, int], side: int) -> tuple[U8, U8]:
@@ -155,13 +167,7 @@ class Patches:
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """The batch of each step; the next one is prepared while the current one is used."""
-        with ThreadPoolExecutor(1, thread_name_prefix="patches") as ahead:
-            future = None
-            for step in steps:
-                batch = future.result() if future else self.batch(step)
-                if step + steps.step in steps:
-                    future = ahead.submit(self.batch, step + steps.step)
-                yield batch
+        return prepared(self.batch, steps)
 
     def batch(self, step: int) -> Batch:
         """The batch of one step."""

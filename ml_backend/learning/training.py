@@ -18,12 +18,18 @@ from ml_backend.learning.device import autocast, resolve_device
 from ml_backend.learning.inference import Metrics, Predictor, evaluate
 from ml_backend.learning.losses import Loss, make_loss, weights_of
 from ml_backend.learning.metrics import Confusion, PixelCounts
-from ml_backend.learning.networks import build_network, load_fitting, normalise
+from ml_backend.learning.networks import build_network, fill_encoder, load_fitting, normalise
+from ml_backend.learning.optimizing import (
+    build_optimizer,
+    follow,
+    optimizer_tensors,
+    restore_optimizer,
+    warm_cosine,
+)
 from ml_backend.learning.references import Reference
 from ml_backend.recipe import Recipe, Training
 
 _CLIP = 1.0
-_WARM_UP = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ def train(
     pool: Sequence[Reference] = (),
     device: str = "cpu",
     initial: Mapping[str, Tensor] | None = None,
+    encoder: Mapping[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
     clock: Callable[[], float] = time.monotonic,
@@ -75,7 +82,8 @@ def train(
     `labels` are their names, by which the recipe may weigh them; `pool` are unlabelled images
     whose looks the augmentation may borrow.
     The epoch with the highest validation mean IoU wins, the last one without validation.
-    `initial` weights are taken where names and shapes fit. With a `checkpoint` path the state is
+    `encoder` weights take the place of the recipe's `network.encoder_weights`; `initial` ones, of
+    a whole network, are taken where names and shapes fit. With a `checkpoint` path the state is
     written after each epoch, before `on_epoch`, and a training that was killed carries on from
     there to the same result. Raises `NothingToLearn`, `WeightsUnavailable`, `LearningError`
     (the loss is no longer a number), and whatever `on_epoch` raises.
@@ -86,8 +94,13 @@ def train(
     patches = Patches(train, classes, settings, pool)
     weights = weights_of(settings, labels, patches.pixels)
     loss = make_loss(settings, classes, weights)
-    run = _Run(recipe, classes, place, initial)
-    identity = _identity(recipe, classes, weights, train, val, pool, initial)
+    run = _Run(recipe, classes, place, _start_network(recipe, classes, initial, encoder))
+    given = {
+        f"{part}/{name}": value
+        for part, state in (("initial", initial), ("encoder", encoder))
+        for name, value in (state or {}).items()
+    }
+    identity = _identity(recipe, classes, weights, train, val, pool, given)
     if checkpoint:
         run.restore(*load_checkpoint(checkpoint, identity))
     epochs = min(settings.epochs, settings.steps)
@@ -123,7 +136,7 @@ def _train_epoch(
     counts = PixelCounts(run.classes, place)
     for step, batch in zip(steps, patches.batches(steps), strict=True):
         for group in run.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
+            group["lr"] = settings.learning_rate * warm_cosine(step, settings.steps)
         images = normalise(batch.images, batch.stats).to(place)
         target = torch.from_numpy(batch.masks).to(place, torch.int64)
         with autocast(place):
@@ -133,7 +146,7 @@ def _train_epoch(
         torch.autograd.backward(cost)
         nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
         run.optimizer.step()
-        _follow(run.average, model, min(settings.average, (1 + step) / (10 + step)))
+        follow(run.average, model, min(settings.average, (1 + step) / (10 + step)))
         total += cost.detach()
         counts.add(logits.detach(), target)
     mean = float(total) / len(steps)  # the epoch's only wait for an accelerator
@@ -143,22 +156,6 @@ def _train_epoch(
             f"(now {settings.learning_rate:g})"
         )
     return mean, counts.confusion()
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Share of the peak learning rate: a linear warm-up, then half a cosine down to zero."""
-    warm_up = max(1.0, _WARM_UP * steps)
-    return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights (and running statistics) towards the model's by 1 - decay."""
-    own, other = average.state_dict(), model.state_dict()
-    names = [name for name, value in own.items() if value.is_floating_point()]
-    torch._foreach_lerp_([own[n] for n in names], [other[n] for n in names], 1 - decay)
-    for name in own.keys() - names:
-        own[name].copy_(other[name])
 
 
 def _validate(run: "_Run", val: Sequence[Sample], loss: Loss) -> Metrics:
@@ -181,33 +178,31 @@ def _identity(
     train: Sequence[Sample],
     val: Sequence[Sample],
     pool: Sequence[Reference],
-    initial: Mapping[str, Tensor] | None,
+    given: Mapping[str, Tensor],
 ) -> str:
     parts = [recipe.network.model_dump_json(), recipe.training.model_dump_json()]
     parts += [str(classes), repr(weights)]
     parts += [f"{sample.name}\0{sample.weight!r}" for sample in train]
     parts += ["validated on", *(sample.name for sample in val)]
     parts += ["looks like", *(reference.name for reference in pool)]
-    return fingerprint(parts, initial)
+    return fingerprint(parts, given)
 
 
 class _Run:
     """Everything that changes during a training, and how it is written down."""
 
     def __init__(
-        self,
-        recipe: Recipe,
-        classes: int,
-        place: torch.device,
-        initial: Mapping[str, Tensor] | None,
+        self, recipe: Recipe, classes: int, place: torch.device, model: nn.Module
     ) -> None:
         self.recipe, self.classes, self.place = recipe, classes, place
         self.settings: Training = recipe.training
-        self.model = _start_network(recipe, classes, initial).to(place)
+        self.model = model.to(place)
         if self.settings.freeze_encoder:
             self.model.get_submodule("encoder").requires_grad_(requires_grad=False)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
-        self.optimizer = _build_optimizer(self.model, self.settings)
+        self.optimizer = build_optimizer(
+            self.model, self.settings.learning_rate, self.settings.weight_decay
+        )
         self.records: list[EpochRecord] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
@@ -225,15 +220,10 @@ class _Run:
 
     def groups(self) -> dict[str, dict[str, Tensor]]:
         """All tensors that carrying on needs, by group."""
-        optimizer = {
-            f"{index}.{key}": value
-            for index, parameter in enumerate(self.model.parameters())
-            for key, value in self.optimizer.state.get(parameter, {}).items()
-        }
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": optimizer,
+            "optimizer": optimizer_tensors(self.optimizer, self.model),
             "best": self.best,
         }
 
@@ -253,21 +243,20 @@ class _Run:
             return
         self.model.load_state_dict(groups["model"])
         self.average.load_state_dict(groups["average"])
-        parameters = list(self.model.parameters())
-        for name, saved in groups["optimizer"].items():
-            index, key = name.split(".", 1)
-            parameter = parameters[int(index)]
-            # In the parameter's own memory layout, which decides the order of rounding.
-            value = torch.empty_like(parameter) if saved.shape == parameter.shape else saved
-            self.optimizer.state[parameter][key] = value.detach().copy_(saved)
+        restore_optimizer(self.optimizer, self.model, groups["optimizer"])
         self.best = groups["best"]
         self.best_epoch = record["best_epoch"]  # type: ignore[assignment]
         self.records = [EpochRecord(**fields) for fields in record["records"]]  # type: ignore[attr-defined]
 
 
-def _start_network(recipe: Recipe, classes: int, initial: Mapping[str, Tensor] | None) -> nn.Module:
+def _start_network(
+    recipe: Recipe,
+    classes: int,
+    initial: Mapping[str, Tensor] | None,
+    encoder: Mapping[str, Tensor] | None,
+) -> nn.Module:
     network = recipe.network
-    if initial is not None:  # they replace the pretrained weights, which may be out of reach
+    if not (initial is None and encoder is None):  # the named ones may be out of reach
         network = network.model_copy(update={"encoder_weights": None})
     model = build_network(network, classes, seed=recipe.training.seed)
     stride = int(getattr(model, "stride", 1))
@@ -276,20 +265,8 @@ def _start_network(recipe: Recipe, classes: int, initial: Mapping[str, Tensor] |
             f"training.patch is {recipe.training.patch} px, but {network.architecture} with "
             f"network.fold {network.fold} needs a multiple of {stride}"
         )
+    if encoder is not None:
+        fill_encoder(model, encoder, "the encoder weights handed in")
     if initial is not None:
         load_fitting(model, initial)
     return model
-
-
-def _build_optimizer(model: nn.Module, settings: Training) -> torch.optim.AdamW:
-    """AdamW that decays weights, but neither biases nor the scales of normalisation."""
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        foreach=True,
-    )
