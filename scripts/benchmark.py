@@ -5,6 +5,7 @@
     python scripts/benchmark.py export --quick  COCO and PNG of 4 tasks instead of 200
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
     python scripts/benchmark.py select         scoring and choosing a batch
+    python scripts/benchmark.py byol           few labels, with and without BYOL (an hour)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -96,6 +97,13 @@ def benchmark_select(*, quick: bool = False) -> Iterator[Row]:
     from benchmark_select import rows
 
     yield from rows(quick=quick)
+
+
+def benchmark_byol(**options: Any) -> Iterator[Row]:
+    """Compare trainings on few labelled tiles, from random weights and after BYOL."""
+    from benchmark_byol import rows
+
+    yield from rows(**options)
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -202,6 +210,7 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
     "export": benchmark_export,
     "sync": benchmark_sync,
     "select": benchmark_select,
+    "byol": benchmark_byol,
 }
 
 
@@ -214,6 +223,14 @@ def main() -> None:
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
     for name in ("export", "sync", "select"):
         commands.choices[name].add_argument("--quick", action="store_true", help="less of it")
+    byol = commands.choices["byol"]
+    byol.add_argument("--seeds", type=int, default=5, help="pairs of trainings")
+    byol.add_argument("--pretraining-steps", type=int, default=200, help="of BYOL")
+    byol.add_argument("--steps", type=int, default=100, help="of each training")
+    tasks = ("membranes", "mitochondria")
+    byol.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, help="what is learned")
+    byol.add_argument("--table", type=Path, help="write the curves there as CSV")
+    byol.add_argument("--figure", type=Path, help="draw the curves there as PNG")
     options = vars(parser.parse_args())
     as_json, benchmark = options.pop("json"), options.pop("benchmark")
     rows = list(BENCHMARKS[benchmark](**options))

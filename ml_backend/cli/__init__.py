@@ -26,4 +26,12 @@ def main(*command: str) -> None:
         sys.exit(f"brushloop: {error}")
 
 
-from ml_backend.cli import curves, manage, processes, sheets, steps, tuning  # noqa: E402, F401
+from ml_backend.cli import (  # noqa: E402
+    curves,  # noqa: F401
+    manage,  # noqa: F401
+    pretraining,  # noqa: F401
+    processes,  # noqa: F401
+    sheets,  # noqa: F401
+    steps,  # noqa: F401
+    tuning,  # noqa: F401
+)

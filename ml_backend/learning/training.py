@@ -191,9 +191,7 @@ def _identity(
 class _Run:
     """Everything that changes during a training, and how it is written down."""
 
-    def __init__(
-        self, recipe: Recipe, classes: int, place: torch.device, model: nn.Module
-    ) -> None:
+    def __init__(self, recipe: Recipe, classes: int, place: torch.device, model: nn.Module) -> None:
         self.recipe, self.classes, self.place = recipe, classes, place
         self.settings: Training = recipe.training
         self.model = model.to(place)

@@ -88,11 +88,11 @@ def weights_of(blobs: Blobs, network: Network, start: EncoderStart) -> Weights:
     from ml_backend.learning.state import to_tensors
 
     bare = network.model_copy(update={"encoder_weights": None})
+    if start.reason is not None:
+        return _without(network, start, WeightsUnavailable(start.reason))
+    if start.used is None:
+        return bare, None, start
     try:
-        if start.reason is not None:
-            raise WeightsUnavailable(start.reason)
-        if start.used is None:
-            return bare, None, start
         if network.weights_file is not None or not _is_ours(network):
             build_network(network, 1, seed=0)
             return network, None, start
@@ -100,13 +100,19 @@ def weights_of(blobs: Blobs, network: Network, start: EncoderStart) -> Weights:
         state = to_tensors(arrays)
         fill_encoder(build_network(bare, 1, seed=0), state, f"the encoder weights {start.used}")
     except (WeightsUnavailable, ModelFileError, NotFound) as error:
-        if network.require_weights:
-            raise WeightsUnavailable(
-                f"{error} (network.require_weights forbids to go on without them)"
-            ) from error
-        log.warning("the encoder starts from random weights: %s", error)
-        return bare, None, replace(start, used=None, sha256=None, reason=str(error))
+        return _without(network, start, error)
     return bare, state, start
+
+
+def _without(network: Network, start: EncoderStart, error: Exception) -> Weights:
+    """Go on from random weights, unless the recipe forbids it."""
+    if network.require_weights:
+        raise WeightsUnavailable(
+            f"{error} (network.require_weights forbids to go on without them)"
+        ) from error
+    log.warning("the encoder starts from random weights: %s", error)
+    bare = network.model_copy(update={"encoder_weights": None})
+    return bare, None, replace(start, used=None, sha256=None, reason=str(error))
 
 
 def weights_for(blobs: Blobs, project_id: int | None = None) -> Callable[[Network], Weights]:

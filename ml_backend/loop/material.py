@@ -72,10 +72,12 @@ def material_in(
     *,
     labels: Sequence[str] = ("object",),
     values: Values | None = None,
+    blobs: Blobs | None = None,
 ) -> Material:
     """Images of a folder that have a mask, split as a project's would be; the others are the pool.
 
-    Files are read when they are needed; a broken one raises `DataError` then.
+    Files are read when they are needed; a broken one raises `DataError` then. `blobs`: where
+    versions lie that the recipe may name as encoder weights, by default the folder.
     """
     from ml_backend.learning.data import Sample
     from ml_backend.learning.references import Reference
@@ -104,7 +106,7 @@ def material_in(
         return components(label_map) if numbers is None else told_apart(label_map, numbers)
 
     pool = [Reference(path.name, partial(_picture, path)) for path in files if path not in pairs]
-    weights = weights_for(Blobs(folder))
+    weights = weights_for(blobs or Blobs(folder))
     return Material(
         sides["train"], sides["val"], tuple(labels), digest.hexdigest(), truth, weights, pool=pool
     )

@@ -73,9 +73,7 @@ def pretrain(context: Context, project_id: int, progress: Progress) -> Report:
         context.settings, context.blobs, recipe, network, start, material, checkpoint, progress
     )
     faults = pretrained.faults
-    broken = {
-        tile.image.id: faults[str(tile.id)] for tile in tiles if str(tile.id) in faults
-    }
+    broken = {tile.image.id: faults[str(tile.id)] for tile in tiles if str(tile.id) in faults}
     left = (repr(tile.content) for tile in tiles if tile.image.id not in broken)
     card["fingerprint"] = _fingerprint(recipe, start, left)  # that of the next call
     _publish(context.blobs, f"{place}/{version}", pretrained, card)
@@ -97,8 +95,9 @@ def pretrain_folder(
     if not files:
         raise DataError(f"no images in {folder}: PNG, JPEG, TIFF and BMP are read")
     blobs, key = Blobs(out.absolute().parent), out.name
+    home = Blobs(settings.blob_url)  # of the versions that the recipe may begin from
     network = _beginning(recipe.network)
-    start = start_of(blobs, network)
+    start = start_of(home, network)
     contents = (repr((_name(folder, path), _sha256(path))) for path in files)
     fingerprint = _fingerprint(recipe, start, contents)
     try:
@@ -115,7 +114,7 @@ def pretrain_folder(
     material = _Material(_pictures(folder, files), fingerprint, facts)
     checkpoint = out.absolute() / "unfinished.safetensors"
     pretrained, card = _learn(
-        settings, blobs, recipe, network, start, material, checkpoint, progress
+        settings, home, recipe, network, start, material, checkpoint, progress
     )
     _publish(blobs, key, pretrained, card)
     checkpoint.unlink(missing_ok=True)

@@ -10,7 +10,9 @@ class Pretraining(Section):
 
     steps: int = Field(600, ge=1, description="Optimizer steps of one pretraining.")
     epochs: int = Field(
-        12, ge=1, description="Into how many epochs the steps are divided; each can be resumed from."
+        12,
+        ge=1,
+        description="Into how many epochs the steps are divided; a kill costs one.",
     )
     batch_size: int = Field(32, ge=2, description="Places a step, each seen in two views.")
     patch: int = Field(128, ge=32, multiple_of=32, description="Side of a view, px.")
