@@ -23,6 +23,7 @@ from benchmark import DATA, Row, row
 from ml_backend.recipe import Recipe, parse_recipe
 
 SIDE = 128
+TEST_SIDE = 512  # the middle of each test section: all of a smaller one
 LABELLED = 20
 ARMS = ("random", "byol")
 # Sections of each stack: the pool up to the first number, the test from the second one on.
@@ -82,8 +83,8 @@ def rows(
                 say(f"seed {seed}, {task}, {arm}: IoU {points[-1].iou:.3f}")
         if table is not None:
             write(points, table)
-    if figure is not None:
-        draw(points, figure)
+        if figure is not None:
+            draw(points, figure)
     yield from compared(points)
     runs = seeds * len(tasks) * len(ARMS)
     cost, usual = spent["pretraining"] / seeds, spent["training"] / runs
@@ -122,8 +123,16 @@ def sections() -> list[Section]:
                 if stack in folders
             }
             side = "pool" if number < pool_ends else "test"
+            if side == "test":
+                image, masks = middle(image), {task: middle(mask) for task, mask in masks.items()}
             found.append(Section(f"{stack}/{path.stem}", side, image, masks))
     return found
+
+
+def middle(pixels: np.ndarray) -> np.ndarray:
+    """Cut a square out of the middle."""
+    top, left = ((length - TEST_SIDE) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + TEST_SIDE, left : left + TEST_SIDE]
 
 
 def label_map(path: Path, stack: str) -> np.ndarray:
