@@ -109,7 +109,8 @@ def test_a_model_of_any_project_and_a_file_of_one(labelled, tmp_path):
         update={"encoder_weights": None}), 3, seed=0)  # fmt: skip
     state = model.state_dict()
     state["encoder.conv1.weight"] = torch.full_like(state["encoder.conv1.weight"], 0.125)
-    save_file(state, tmp_path / "whole.safetensors")
+    whole = {name: value.contiguous() for name, value in state.items()}
+    save_file(whole, tmp_path / "whole.safetensors")
     ask(house, str(tmp_path / "whole.safetensors"))
     house.step("train")
     start, mean = newest(house)
