@@ -6,6 +6,7 @@
     python scripts/benchmark.py sync           pulls of 10,000, 5,000 and 100 tasks (minutes)
     python scripts/benchmark.py select         scoring and choosing a batch
     python scripts/benchmark.py byol           few labels, with and without BYOL (an hour)
+    python scripts/benchmark.py glands         the recipe for stained tissue (minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from
 ../shared/data beside the repository; without it, shapes drawn here stand in for them.
@@ -102,6 +103,13 @@ def benchmark_select(*, quick: bool = False) -> Iterator[Row]:
 def benchmark_byol(**options: Any) -> Iterator[Row]:
     """Compare trainings on few labelled tiles, from random weights and after BYOL."""
     from benchmark_byol import rows
+
+    yield from rows(**options)
+
+
+def benchmark_glands(**options: Any) -> Iterator[Row]:
+    """Try the recipe for stained tissue: BYOL and suggestive batches, each with and without."""
+    from benchmark_glands import rows
 
     yield from rows(**options)
 
@@ -211,6 +219,7 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Row]]] = {
     "sync": benchmark_sync,
     "select": benchmark_select,
     "byol": benchmark_byol,
+    "glands": benchmark_glands,
 }
 
 
@@ -224,9 +233,10 @@ def main() -> None:
     for name in ("export", "sync", "select"):
         commands.choices[name].add_argument("--quick", action="store_true", help="less of it")
     byol = commands.choices["byol"]
-    byol.add_argument("--seeds", type=int, default=5, help="pairs of trainings")
-    byol.add_argument("--pretraining-steps", type=int, default=200, help="of BYOL")
-    byol.add_argument("--steps", type=int, default=100, help="of each training")
+    for command, seeds in ((byol, 5), (commands.choices["glands"], 3)):
+        command.add_argument("--seeds", type=int, default=seeds, help="paired trainings")
+        command.add_argument("--pretraining-steps", type=int, default=200, help="of BYOL")
+        command.add_argument("--steps", type=int, default=100, help="of each training")
     tasks = ("membranes", "mitochondria")
     byol.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, help="what is learned")
     byol.add_argument("--table", type=Path, help="write the curves there as CSV")
