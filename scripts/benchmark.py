@@ -237,6 +237,8 @@ def main() -> None:
         command.add_argument("--seeds", type=int, default=seeds, help="paired trainings")
         command.add_argument("--pretraining-steps", type=int, default=200, help="of BYOL")
         command.add_argument("--steps", type=int, default=100, help="of each training")
+    encoders = "pretrained ones that the seeds take in turn [default: one for each seed]"
+    byol.add_argument("--encoders", type=int, help=encoders)
     tasks = ("membranes", "mitochondria")
     byol.add_argument("--tasks", nargs="+", choices=tasks, default=tasks, help="what is learned")
     byol.add_argument("--table", type=Path, help="write the curves there as CSV")

@@ -60,23 +60,29 @@ def rows(
     *,
     tasks: Sequence[str],
     seeds: int,
+    encoders: int | None,
     pretraining_steps: int,
     steps: int,
     table: Path | None,
     figure: Path | None,
 ) -> Iterator[Row]:
-    """Pretrain once a seed, train both arms on every task, and compare them in pairs."""
+    """Pretrain, train both arms on every task with every seed, and compare them in pairs.
+
+    `encoders` is how many are pretrained; seeds take them in turn. None is one for each seed.
+    """
     recipe = recipe_of(pretraining_steps, steps)
     found = sections()
     points: list[Point] = []
+    made: list[dict[str, Any]] = []
     spent = {"pretraining": 0.0, "training": 0.0}
     for seed in range(seeds):
         seeded = recipe.changed({"training.seed": seed, "pretraining.seed": seed})
         began = time.process_time()
-        encoders = {"random": None, "byol": pretrained(found, seeded)}
-        spent["pretraining"] += time.process_time() - began
+        if len(made) < (encoders or seeds):
+            made.append(pretrained(found, seeded))
+            spent["pretraining"] += time.process_time() - began
         for task in tasks:
-            for arm, encoder in encoders.items():
+            for arm, encoder in zip(ARMS, (None, made[seed % len(made)]), strict=True):
                 began = time.process_time()
                 points += trained(found, seeded, task, arm, encoder)
                 spent["training"] += time.process_time() - began
@@ -87,7 +93,7 @@ def rows(
             draw(points, figure)
     yield from compared(points)
     runs = seeds * len(tasks) * len(ARMS)
-    cost, usual = spent["pretraining"] / seeds, spent["training"] / runs
+    cost, usual = spent["pretraining"] / len(made), spent["training"] / runs
     yield row(
         "processor time of one pretraining by one training",
         cost, usual, cost / usual, "s", math.inf, holds=True,
@@ -211,7 +217,7 @@ def compared(points: Sequence[Point]) -> Iterator[Row]:
                 for arm in ARMS
             }
             low, high = interval(arms["byol"] - arms["random"])
-            ours, other = arms["byol"].mean(), arms["random"].mean()
+            ours, other = (float(arms[arm].mean()) for arm in ("byol", "random"))
             case = (
                 f"{task}, step {step}: {ours - other:+.4f} [{low:+.4f}, {high:+.4f}], "
                 f"deviations {spread(arms['byol']):.4f} and {spread(arms['random']):.4f}"
