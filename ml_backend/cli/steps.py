@@ -9,7 +9,7 @@ from ml_backend.cli import app
 from ml_backend.cli.options import Here, Home, ProjectId, opened, project_of
 
 
-def _step(name: str, home: Path | None, project_id: int | None, *, here: bool) -> None:
+def do_step(name: str, home: Path | None, project_id: int | None, *, here: bool) -> None:
     """Have the worker do a step and show its progress, or do it in this process."""
     from ml_backend.cli.printing import follow_job, progress_bar
 
@@ -44,25 +44,25 @@ def sync(
     if everything:
         with opened(home) as context:
             context.catalog.projects.set_cursor(project_of(context, project).id, None)
-    _step("sync", home, project, here=here)
+    do_step("sync", home, project, here=here)
 
 
 @app.command(epilog="Example: brushloop train --project 3")
 def train(home: Home = None, project: ProjectId = None, here: Here = False) -> None:
     """Train a candidate on all masks and put it before the gate."""
-    _step("train", home, project, here=here)
+    do_step("train", home, project, here=here)
 
 
 @app.command(epilog="Example: brushloop select --project 3")
 def select(home: Home = None, project: ProjectId = None, here: Here = False) -> None:
     """Score the pool, choose the next batch and push it."""
-    _step("select", home, project, here=here)
+    do_step("select", home, project, here=here)
 
 
 @app.command(epilog="Example: brushloop predict --project 3")
 def predict(home: Home = None, project: ProjectId = None, here: Here = False) -> None:
     """Show the current model's predictions on every open task."""
-    _step("predict", home, project, here=here)
+    do_step("predict", home, project, here=here)
 
 
 @app.command(epilog="Example: brushloop export masks --format png --source people")

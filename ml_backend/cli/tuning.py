@@ -63,7 +63,7 @@ def tune(
         if images is None:
             base, material = _of_project(context, project, recipe)
         else:
-            base, material = _of_folder(images, masks, mask_values, label, recipe)
+            base, material = _of_folder(context, images, masks, mask_values, label, recipe)
         if instances:
             _alone(wishes, grid=grid, trials=trials)
             known = None if images else project_of(context, project)
@@ -134,6 +134,7 @@ def _of_project(
 
 
 def _of_folder(
+    context: "Context",
     images: Path,
     masks: Path | None,
     values: str | None,
@@ -149,7 +150,8 @@ def _of_folder(
         raise ConfigError(f"tune {images}: say where the masks of these images are with --masks")
     base = load_recipe(path) if path else Recipe()
     rules = parse_values(values) if values else None
-    return base, material_in(images, masks, base, labels=labels or ["object"], values=rules)
+    names = labels or ["object"]
+    return base, material_in(images, masks, base, labels=names, values=rules, blobs=context.blobs)
 
 
 def _table(tuned: "Tuned") -> "Table":

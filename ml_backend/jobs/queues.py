@@ -27,7 +27,7 @@ RUN_STEP = "ml_backend.jobs.run.run_step"
 # A worker serves the queues in this order: short steps do not wait behind a training that has
 # not begun. `brushloop-train` apart also lets a machine with a GPU serve only that one.
 QUEUES = ("brushloop", "brushloop-train")
-QUEUE_OF = {"train": "brushloop-train"}
+QUEUE_OF = {"train": "brushloop-train", "pretrain": "brushloop-train"}
 
 # Seconds. RQ's default of 180 would kill a training. The steps that compute get no limit:
 # they end by themselves and show their progress. The ones that wait for Label Studio get one,

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from ml_backend.recipe import Training
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 Points = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 IGNORE = 255
 MARGIN = 1.5
@@ -79,6 +80,23 @@ def cached(samples: Sequence[Sample], budget: int = CACHE_BYTES) -> list[Sample]
         return lambda: remember(index, sample.load)
 
     return [replace(sample, load=loader(i, sample)) for i, sample in enumerate(samples)]
+
+
+def prepared(make: Callable[[int], T], steps: range) -> Generator[T]:
+    """What `make` gives for each step; a few are made ahead of their use.
+
+    Close it when it is not read to its end.
+    """
+    workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="patches")
+    waiting: deque[Future[T]] = deque()
+    coming = iter(steps)
+    try:
+        for _ in steps:
+            for step in islice(coming, _AHEAD + 1 - len(waiting)):
+                waiting.append(workers.submit(make, step))
+            yield waiting.popleft().result()
+    finally:
+        workers.shutdown(cancel_futures=True)
 
 
 def cut_region(image: U8, mask: U8, centre: tuple[int, int], side: int) -> tuple[U8, U8]:
@@ -165,20 +183,8 @@ class Patches:
         return [float(count) for count in np.sum(counts, axis=0)]
 
     def batches(self, steps: range, rows: slice = slice(None)) -> Generator[Batch]:
-        """The batch of each step, or some rows of it; a few are prepared ahead of their use.
-
-        Close it when it is not read to its end.
-        """
-        workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="patches")
-        waiting: deque[Future[Batch]] = deque()
-        coming = iter(steps)
-        try:
-            for _ in steps:
-                for step in islice(coming, _AHEAD + 1 - len(waiting)):
-                    waiting.append(workers.submit(self.batch, step, rows))
-                yield waiting.popleft().result()
-        finally:
-            workers.shutdown(cancel_futures=True)
+        """The batch of each step, or some rows of it; close it when it is not read to its end."""
+        return prepared(partial(self.batch, rows=rows), steps)
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """The batch of one step, or some rows of it."""

@@ -7,11 +7,12 @@ limit to it, and the kernel frees it with the last process, however that one end
 """
 
 import mmap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ml_backend.learning.data import Sample, region_side
 from ml_backend.learning.job import Job
@@ -40,9 +41,8 @@ def pack(job: Job, file: BinaryIO) -> dict[str, Any]:
         "precision": job.precision,
         "pool": [reference.name for reference in job.pool],
         "small": None if small is None else [(_put(image, file), stats) for image, stats in small],
-        "initial": None
-        if job.initial is None
-        else {name: _put(array, file) for name, array in to_arrays(job.initial).items()},
+        "initial": _pack_weights(job.initial, file),
+        "encoder": _pack_weights(job.encoder, file),
     }
     file.flush()
     return packed
@@ -51,7 +51,7 @@ def pack(job: Job, file: BinaryIO) -> dict[str, Any]:
 def unpack(packed: dict[str, Any], descriptor: int) -> Job:
     """The inverse of `pack`, over the file's descriptor; arrays are read-only."""
     mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    small, initial = packed["small"], packed["initial"]
+    small = packed["small"]
     return Job(
         _unpack_samples(packed["train"], mapped),
         _unpack_samples(packed["val"], mapped),
@@ -59,9 +59,8 @@ def unpack(packed: dict[str, Any], descriptor: int) -> Job:
         packed["classes"],
         tuple(packed["labels"]),
         [Reference(name, _closed) for name in packed["pool"]],
-        None
-        if initial is None
-        else to_tensors({name: _take(place, mapped) for name, place in initial.items()}),
+        _unpack_weights(packed["initial"], mapped),
+        _unpack_weights(packed["encoder"], mapped),
         None
         if small is None
         else [(_take(place, mapped), (stats[0], stats[1])) for place, stats in small],
@@ -84,6 +83,18 @@ def _unpack_samples(rows: Iterable[dict[str, Any]], mapped: mmap.mmap) -> list[S
         return lambda: pair
 
     return [Sample(row["name"], loader(row["arrays"]), row["weight"]) for row in rows]
+
+
+def _pack_weights(state: Mapping[str, Tensor] | None, file: BinaryIO) -> dict[str, Place] | None:
+    if state is None:
+        return None
+    return {name: _put(array, file) for name, array in to_arrays(state).items()}
+
+
+def _unpack_weights(places: dict[str, Place] | None, mapped: mmap.mmap) -> Any:
+    if places is None:
+        return None
+    return to_tensors({name: _take(place, mapped) for name, place in places.items()})
 
 
 def _put(array: NDArray[Any], file: BinaryIO) -> Place:

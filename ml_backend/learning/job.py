@@ -14,6 +14,8 @@ from ml_backend.recipe import Recipe
 class Job:
     """Samples of both sides, the recipe, the labels' count and names, looks, and first weights.
 
+    `initial` ones are of a whole network, `encoder` ones of its encoder alone.
+
     `precision`: the number format to begin in.
 
     `small`: what `References` made of the `pool` in another process; its images are not opened
@@ -26,6 +28,7 @@ class Job:
     classes: int
     labels: tuple[str, ...]
     pool: Sequence[Reference]
-    initial: Mapping[str, Tensor] | None
+    initial: Mapping[str, Tensor] | None = None
+    encoder: Mapping[str, Tensor] | None = None
     small: Sequence[Small] | None = None
     precision: str = "float32"

@@ -21,9 +21,12 @@ import segmentation_models_pytorch as smp  # isort: skip
 STRIDE = 32
 """Sides of an input must be multiples of this, unless the network has a `stride` of its own."""
 
-_WEIGHT_FILES = {".safetensors", ".pth", ".pt"}
 _LEAST_HALF_WIDTH = 16.0
 _STRIP = 1 << 22  # values counted at a time; their float32 counts are exact below 2^24
+_WAY_OUT = (
+    "give weights of this encoder at the same network.depth and network.fold, or null to start "
+    "from random weights"
+)
 
 
 def image_stats(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
@@ -88,18 +91,17 @@ def build_network(network: Network, classes: int, *, seed: int) -> nn.Module:
     The same seed gives the same weights and leaves torch's own generator alone.
     Raises `UnknownName`, `ConfigError` (a combination smp refuses), `WeightsUnavailable`.
     """
-    weights = network.encoder_weights
-    local = weights is not None and Path(weights).suffix in _WEIGHT_FILES
+    weights, file = network.encoder_weights, network.weights_file
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _create(network, classes)
-        if weights is not None and not local:
+        if weights is not None and file is None:
             model.encoder.load_state_dict(_folded(_hub_weights(network, weights), model.encoder))
     for stage in range(network.stages, 5):  # smp keeps the residual stages that it never runs
         if hasattr(model.encoder, f"layer{stage}"):
             setattr(model.encoder, f"layer{stage}", nn.Identity())
-    if local:
-        _load_encoder(model.encoder, Path(str(weights)))
+    if file is not None:
+        fill_encoder(model, _read_weights(file), f"encoder weights {file}")
     _even_out(model.segmentation_head, network.fold)
     model.segmentation_head = nn.Sequential(
         nn.Dropout(network.dropout),
@@ -177,22 +179,37 @@ def _hub_weights(network: Network, weights: str) -> dict[str, Tensor]:
     return dict(encoder.state_dict())
 
 
-def _load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Load a state dictionary of the encoder from a local file; a classifier's head is ignored."""
-    way_out = "give the state dictionary of this encoder, or null to start from random weights"
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dictionary from a local file; nothing in it is executed."""
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors document no closed set
         raise WeightsUnavailable(
-            f"encoder weights {path} cannot be read ({type(error).__name__}); {way_out}"
+            f"encoder weights {path} cannot be read ({type(error).__name__}); {_WAY_OUT}"
         ) from error
+    return state
+
+
+def fill_encoder(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Load the encoder of `model` from its own state dictionary or that of a whole network.
+
+    A decoder and a classifier's head are ignored. `what` is being loaded, for the error:
+    `WeightsUnavailable` unless every tensor of the encoder is there and fits.
+    """
+    encoder, whole = model.get_submodule("encoder"), "encoder."
+    if any(name.startswith(whole) for name in state):
+        state = {
+            name.removeprefix(whole): value
+            for name, value in state.items()
+            if name.startswith(whole)
+        }
     missing = load_fitting(encoder, _folded(state, encoder))
     if missing:
         raise WeightsUnavailable(
-            f"encoder weights {path} lack {len(missing)} tensors, such as {missing[0]!r}; {way_out}"
+            f"{what} do not fit: {len(missing)} tensors lack or have another shape, such as "
+            f"{missing[0]!r}; {_WAY_OUT}"
         )
 
 

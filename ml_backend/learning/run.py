@@ -9,10 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ml_backend.errors import ConfigError
-from ml_backend.learning.networks import build_network, load_fitting
-from ml_backend.recipe import Recipe, Training
-
-_WARM_UP = 0.05
+from ml_backend.learning.job import Job
+from ml_backend.learning.networks import build_network, fill_encoder, load_fitting
+from ml_backend.learning.optimizing import (
+    build_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    warm_cosine,
+)
+from ml_backend.recipe import Training
 
 
 @dataclass(frozen=True)
@@ -63,24 +68,18 @@ class Run:
     was short.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        classes: int,
-        place: torch.device,
-        initial: Mapping[str, Tensor] | None,
-        at_once: int,
-        precision: str = "float32",
-    ) -> None:
-        self.recipe, self.classes, self.place = recipe, classes, place
-        self.precision = precision
-        self.settings: Training = recipe.training
+    def __init__(self, job: Job, place: torch.device, at_once: int) -> None:
+        self.recipe, self.classes, self.place = job.recipe, job.classes, place
+        self.precision = job.precision
+        self.settings: Training = job.recipe.training
         self.at_once = at_once
-        self.model = _start_network(recipe, classes, initial).to(place)
+        self.model = _start_network(job).to(place)
         if self.settings.freeze_encoder:
             self.model.get_submodule("encoder").requires_grad_(requires_grad=False)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
-        self.optimizer = _build_optimizer(self.model, self.settings)
+        self.optimizer = build_optimizer(
+            self.model, self.settings.learning_rate, self.settings.weight_decay
+        )
         self.records: list[EpochRecord] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
@@ -92,7 +91,7 @@ class Run:
 
     def set_rate(self, step: int) -> None:
         """Give the optimizer the learning rate of a step."""
-        share = _schedule(step, self.settings.steps)
+        share = warm_cosine(step, self.settings.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * share
 
@@ -109,15 +108,10 @@ class Run:
 
     def groups(self) -> dict[str, dict[str, Tensor]]:
         """All tensors that carrying on needs, by group."""
-        optimizer = {
-            f"{index}.{key}": value
-            for index, parameter in enumerate(self.model.parameters())
-            for key, value in self.optimizer.state.get(parameter, {}).items()
-        }
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": optimizer,
+            "optimizer": optimizer_tensors(self.optimizer, self.model),
             "best": self.best,
         }
 
@@ -139,13 +133,7 @@ class Run:
             return
         self.model.load_state_dict(groups["model"])
         self.average.load_state_dict(groups["average"])
-        parameters = list(self.model.parameters())
-        for name, saved in groups["optimizer"].items():
-            index, key = name.split(".", 1)
-            parameter = parameters[int(index)]
-            # In the parameter's own memory layout, which decides the order of rounding.
-            value = torch.empty_like(parameter) if saved.shape == parameter.shape else saved
-            self.optimizer.state[parameter][key] = value.detach().copy_(saved)
+        restore_optimizer(self.optimizer, self.model, groups["optimizer"])
         kept = trained_of(groups, record)
         self.best, self.best_epoch, self.records = kept.state, kept.best_epoch, kept.epochs
         self.precision = kept.precision
@@ -163,47 +151,19 @@ def trained_of(groups: Mapping[str, dict[str, Tensor]], record: Mapping[str, obj
     )
 
 
-@torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights (and running statistics) towards the model's by 1 - decay."""
-    own, other = average.state_dict(), model.state_dict()
-    names = [name for name, value in own.items() if value.is_floating_point()]
-    torch._foreach_lerp_([own[n] for n in names], [other[n] for n in names], 1 - decay)
-    for name in own.keys() - names:
-        own[name].copy_(other[name])
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Share of the peak learning rate: a linear warm-up, then half a cosine down to zero."""
-    warm_up = max(1.0, _WARM_UP * steps)
-    return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def _start_network(recipe: Recipe, classes: int, initial: Mapping[str, Tensor] | None) -> nn.Module:
-    network = recipe.network
-    if initial is not None:  # they replace the pretrained weights, which may be out of reach
+def _start_network(job: Job) -> nn.Module:
+    recipe, network = job.recipe, job.recipe.network
+    if not (job.initial is None and job.encoder is None):  # the named ones may be out of reach
         network = network.model_copy(update={"encoder_weights": None})
-    model = build_network(network, classes, seed=recipe.training.seed)
+    model = build_network(network, job.classes, seed=recipe.training.seed)
     stride = int(getattr(model, "stride", 1))
     if recipe.training.patch % stride:
         raise ConfigError(
             f"training.patch is {recipe.training.patch} px, but {network.architecture} with "
             f"network.fold {network.fold} needs a multiple of {stride}"
         )
-    if initial is not None:
-        load_fitting(model, initial)
+    if job.encoder is not None:
+        fill_encoder(model, job.encoder, "the encoder weights handed in")
+    if job.initial is not None:
+        load_fitting(model, job.initial)
     return model
-
-
-def _build_optimizer(model: nn.Module, settings: Training) -> torch.optim.AdamW:
-    """AdamW that decays weights, but neither biases nor the scales of normalisation."""
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        foreach=True,
-    )

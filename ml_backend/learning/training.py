@@ -21,9 +21,10 @@ from ml_backend.learning.job import Job
 from ml_backend.learning.losses import Loss, make_loss, weights_of
 from ml_backend.learning.metrics import Confusion, PixelCounts
 from ml_backend.learning.networks import normalise
+from ml_backend.learning.optimizing import follow
 from ml_backend.learning.ranks import how_many, train_in_ranks
 from ml_backend.learning.references import Reference
-from ml_backend.learning.run import EpochRecord, Run, Trained, follow
+from ml_backend.learning.run import EpochRecord, Run, Trained
 from ml_backend.learning.stopping import out_of_patience
 from ml_backend.learning.team import Team
 from ml_backend.recipe import Recipe
@@ -45,6 +46,7 @@ def train(
     processes: int | None = 1,
     precision: str = "float32",
     initial: Mapping[str, Tensor] | None = None,
+    encoder: Mapping[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
     clock: Callable[[], float] = time.monotonic,
@@ -55,7 +57,8 @@ def train(
     whose looks the augmentation may borrow.
     The epoch with the highest validation mean IoU wins, the last one without validation. With
     `training.patience` the last one may come early.
-    `initial` weights are taken where names and shapes fit. With a `checkpoint` path the state is
+    `encoder` weights take the place of the recipe's `network.encoder_weights`; `initial` ones, of
+    a whole network, are taken where names and shapes fit. With a `checkpoint` path the state is
     written after each epoch, before `on_epoch`, and a training that was killed carries on from
     there to the same result, in the `precision` it began in. Where memory is short, fewer patches
     go through the network at once, for the rest of the training. With several `processes` (None:
@@ -64,7 +67,9 @@ def train(
     `NothingToLearn`, `WeightsUnavailable`, `LearningError` (the loss is no longer a number, one
     patch does not fit into memory, a process was killed), and whatever `on_epoch` raises.
     """
-    job = Job(train, val, recipe, classes, tuple(labels), pool, initial, precision=precision)
+    job = Job(
+        train, val, recipe, classes, tuple(labels), pool, initial, encoder, precision=precision
+    )
     count = how_many(device, processes, recipe.training.batch_size)
     if count > 1:
         return train_in_ranks(job, count, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
@@ -88,16 +93,14 @@ def train_as(
     `at_once`: begin with so many patches at a time. What the others return has no epochs. Raises
     `MemoryShort` in a team that must begin anew.
     """
-    recipe, settings = job.recipe, job.recipe.training
+    settings = job.recipe.training
     place = resolve_device(device)
     train, val = cached(job.train), cached(job.val)
     patches = Patches(train, job.classes, settings, job.pool, job.small)
     weights = weights_of(settings, job.labels, patches.pixels)
     loss = make_loss(settings, job.classes, weights)
     share = team.share(settings.batch_size)
-    run = Run(
-        recipe, job.classes, place, job.initial, at_once or share.stop - share.start, job.precision
-    )
+    run = Run(job, place, at_once or share.stop - share.start)
     run.model = team.prepared(run.model, place)
     identity = identity_of(job, weights)
     if checkpoint:
@@ -216,4 +219,9 @@ def identity_of(job: Job, weights: Sequence[float] | None) -> str:
     parts += [f"{sample.name}\0{sample.weight!r}" for sample in job.train]
     parts += ["validated on", *(sample.name for sample in job.val)]
     parts += ["looks like", *(reference.name for reference in job.pool)]
-    return fingerprint(parts, job.initial)
+    given = {
+        f"{part}/{name}": value
+        for part, state in (("initial", job.initial), ("encoder", job.encoder))
+        for name, value in (state or {}).items()
+    }
+    return fingerprint(parts, given)

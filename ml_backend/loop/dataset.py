@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ml_backend.loop.annotators import counting, labelled, names_of
 from ml_backend.loop.context import Context
+from ml_backend.loop.encoders import start_of
 from ml_backend.loop.masks import load_mask
 from ml_backend.store.rows import Labelled, Project
 
@@ -59,6 +60,9 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
     learning = project.recipe.model_dump_json(include=sections)
     digest = hashlib.sha256(learning.encode())
     digest.update(repr(context.labels(project).names).encode())
+    start = start_of(context.blobs, project.recipe.network, project_id)
+    if start.sha256 is not None:  # the same name may stand for other weights one day
+        digest.update(start.sha256.encode())
     for side, items in (("train", train), ("val", val)):
         for item in items:
             tile = item.tile

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from ml_backend.errors import DataError, NothingToLearn
 from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import dataset_of, looks_of, samples_of
+from ml_backend.loop.encoders import Weights, weights_for
 from ml_backend.loop.instances import Truth
 from ml_backend.loop.masks import UNKNOWN, load_objects
 from ml_backend.loop.pool import split_of
 from ml_backend.masks.instances import Objects, components, told_apart
-from ml_backend.recipe import Recipe
+from ml_backend.recipe import Network, Recipe
+from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import decode_image, find_images
 from ml_backend.store.masks_in import Values, read_mask, read_objects
 from ml_backend.store.pairs import match_masks
@@ -34,7 +36,8 @@ class Material:
 
     `labels`: names, as many as there are. `truth`: the objects that are told apart on the n-th
     validation image. `targets`: names of the training samples that `training.target_weight` is
-    about. `pool`: images whose looks an augmentation may borrow.
+    about. `pool`: images whose looks an augmentation may borrow. `weights` fetches what a
+    network's encoder starts from.
     """
 
     train: "Sequence[Sample]"
@@ -42,6 +45,7 @@ class Material:
     labels: tuple[str, ...]
     fingerprint: str
     truth: Truth
+    weights: Callable[[Network], Weights]
     targets: frozenset[str] = frozenset()
     pool: "Sequence[Reference]" = ()
 
@@ -55,6 +59,7 @@ def material_of(context: Context, project: Project) -> Material:
         tuple(names),
         dataset.fingerprint,
         lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
+        weights_for(context.blobs, project.id),
         frozenset(row.tile.title for row in dataset.train if row.tile.image.role == "pool"),
         looks_of(context, project.id),
     )
@@ -67,10 +72,12 @@ def material_in(
     *,
     labels: Sequence[str] = ("object",),
     values: Values | None = None,
+    blobs: Blobs | None = None,
 ) -> Material:
     """Images of a folder that have a mask, split as a project's would be; the others are the pool.
 
-    Files are read when they are needed; a broken one raises `DataError` then.
+    Files are read when they are needed; a broken one raises `DataError` then. `blobs`: where
+    versions lie that the recipe may name as encoder weights, by default the folder.
     """
     from ml_backend.learning.data import Sample
     from ml_backend.learning.references import Reference
@@ -99,8 +106,9 @@ def material_in(
         return components(label_map) if numbers is None else told_apart(label_map, numbers)
 
     pool = [Reference(path.name, partial(_picture, path)) for path in files if path not in pairs]
+    weights = weights_for(blobs or Blobs(folder))
     return Material(
-        sides["train"], sides["val"], tuple(labels), digest.hexdigest(), truth, pool=pool
+        sides["train"], sides["val"], tuple(labels), digest.hexdigest(), truth, weights, pool=pool
     )
 
 

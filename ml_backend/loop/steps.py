@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ml_backend.errors import BrushloopError
 from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.predict import predict
+from ml_backend.loop.pretrain import pretrain
 from ml_backend.loop.score import score
 from ml_backend.loop.select import select
 from ml_backend.loop.sync import sync
@@ -51,6 +52,7 @@ def _recorded(name: str, step: Step) -> Step:
 
 for _name, _step in (
     ("sync", sync),
+    ("pretrain", pretrain),
     ("train", train),
     ("score", score),
     ("select", select),

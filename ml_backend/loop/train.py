@@ -18,6 +18,7 @@ from ml_backend.loop.dataset import (
     source_keys,
     training_due,
 )
+from ml_backend.loop.encoders import EncoderStart, start_of, weights_of
 from ml_backend.loop.finish import finish
 from ml_backend.loop.instances import Counting, settings_of
 from ml_backend.loop.labels import check_names
@@ -69,11 +70,12 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
     card = _published(context, project_id, candidate)
     if card is None:
         try:
-            trained = _fit(context, project, dataset, candidate, current, progress)
+            trained, start = _fit(context, project, dataset, candidate, current, progress)
         except NothingToLearn as error:  # only empty tiles so far: others must be asked about
             return Report(str(error), {}, next_batch(context, project))
         progress(1, 1, f"{candidate.version}: calibrating it")
-        card = _card(context, project, dataset, candidate, trained) | {"round": number}
+        card = _card(context, project, dataset, candidate, trained)
+        card |= {"round": number, "encoder_start": start.record}
         _publish(context, project_id, candidate, trained, card)
     progress(1, 1, "asking the gate")
     return _gate(context, project, dataset, candidate, card)
@@ -105,7 +107,8 @@ def _fit(
     candidate: Model,
     current: Model | None,
     progress: Progress,
-) -> "Trained":
+) -> "tuple[Trained, EncoderStart]":
+    """Train; returns what came of it, and what the encoder started from."""
     from ml_backend.learning.state import use_threads
     from ml_backend.learning.training import train as fit
 
@@ -129,21 +132,28 @@ def _fit(
 
     tracking = Tracked(home, project.title, candidate.version, recipe)
     names = context.labels(project).names
+    start = start_of(context.blobs, recipe.network, project.id)
+    network, encoder = recipe.network, None
+    initial, start = _initial(context, project, current, start)
+    if initial is None:
+        network, encoder, start = weights_of(context.blobs, network, start)
     with tracked(context.settings.track, tracking) as tell:
-        return fit(
+        trained = fit(
             samples_of(context, dataset.train, names, recipe.training.target_weight),
             samples_of(context, dataset.val, names),
-            recipe=recipe,
+            recipe=recipe.model_copy(update={"network": network}),
             classes=len(names),
             labels=names,
             pool=references_of(context, project),
             device=context.settings.device,
             processes=context.settings.processes,
             precision=precisions_of(context.settings, recipe.network).training,
-            initial=_initial(context, project, current),
+            initial=initial,
+            encoder=encoder,
             checkpoint=_checkpoint(context, candidate),
             on_epoch=on_epoch,
         )
+    return trained, start
 
 
 def _told(trained: "Trained") -> dict[str, Any]:
@@ -172,18 +182,30 @@ def _checkpoint(context: Context, candidate: Model) -> Path:
     return context.settings.home.absolute() / "runs" / f"{candidate.version}.safetensors"
 
 
-def _initial(context: Context, project: Project, current: Model | None) -> dict[str, Any] | None:
-    """Weights to start from: the current model's, when the recipe wants it and they fit."""
+def _initial(
+    context: Context, project: Project, current: Model | None, start: EncoderStart
+) -> tuple[dict[str, Any] | None, EncoderStart]:
+    """Weights to start from: the current model's, when the recipe wants it and they fit.
+
+    They do not where the recipe's encoder weights have become others since: what has been
+    pretrained again is to be used. Also gives from what the line of models began.
+    """
     if current is None or not project.recipe.training.warm_start:
-        return None
+        return None, start
     labels = list(context.labels(project).names)
-    network = project.recipe.network.model_dump(mode="json")
-    if current.card.get("labels") != labels or current.card.get("network") != network:
-        return None
+    network = project.recipe.network.model_dump(mode="json", exclude={"require_weights"})
+    before = {key: value for key, value in current.card.get("network", {}).items()
+              if key != "require_weights"}  # fmt: skip
+    if current.card.get("labels") != labels or before != network:
+        return None, start
+    origin = current.card.get("encoder_start") or {}
+    if origin and start.sha256 is not None and start.sha256 != origin["sha256"]:
+        return None, start
     from ml_backend.learning.state import to_tensors
 
     arrays, _ = load_model(context.blobs, model_key(project.id, current.version))
-    return to_tensors(arrays)
+    began = EncoderStart(**origin) if origin else EncoderStart(start.asked, start.asked)
+    return to_tensors(arrays), replace(began, warm=current.version)
 
 
 def _publish(
@@ -243,8 +265,9 @@ def _gate(
         project.id, candidate.version, decision=decision.name, numbers=numbers, card=card
     )
     _checkpoint(context, candidate).unlink(missing_ok=True)  # it is of no more use
+    note = EncoderStart(**card["encoder_start"]).note if card.get("encoder_start") else ""
     return Report(
-        f"{candidate.version} {decision.name}: {decision.reason}",
+        f"{candidate.version} {decision.name}: {decision.reason}{note}",
         {"version": candidate.version, "decision": decision.name, **numbers},
         _follow(context, project),
     )

@@ -135,19 +135,22 @@ def _trained(
     from ml_backend.learning.training import train as fit
 
     weight = recipe.training.target_weight
+    needed = recipe.network.model_copy(update={"require_weights": True})
+    network, encoder, _ = material.weights(needed)  # a trial of other weights would be a lie
     return fit(
         [
             replace(sample, weight=weight) if sample.name in material.targets else sample
             for sample in material.train
         ],
         material.val,
-        recipe=recipe,
+        recipe=recipe.model_copy(update={"network": network}),
         classes=len(material.labels),
         labels=material.labels,
         pool=material.pool,
         device=settings.device,
         processes=settings.processes,
         precision=precisions_of(settings, recipe.network).training,
+        encoder=encoder,
         on_epoch=on_epoch,
     )
 

@@ -7,6 +7,7 @@ impossible combinations are refused with the key's path. One module a group of s
 from ml_backend.recipe.asking import Scoring, Selection
 from ml_backend.recipe.network import UNETS, Network
 from ml_backend.recipe.prediction import Instances, Prediction
+from ml_backend.recipe.pretraining import Pretraining
 from ml_backend.recipe.project import Annotators, Labels, Loop, Pool
 from ml_backend.recipe.training import Training, Tuning, Validation
 from ml_backend.recipe.whole import Recipe, load_recipe, parse_recipe
@@ -20,6 +21,7 @@ __all__ = [
     "Network",
     "Pool",
     "Prediction",
+    "Pretraining",
     "Recipe",
     "Scoring",
     "Selection",

@@ -1,11 +1,13 @@
 """Which network a project learns with."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from ml_backend.recipe.section import Section
 
+_WEIGHT_FILES = {".safetensors", ".pth", ".pt"}
 UNETS = frozenset({"unet", "unetplusplus", "manet"})
 
 
@@ -15,7 +17,15 @@ class Network(Section):
     architecture: str = Field("Unet", description="Decoder, such as Unet, FPN, DeepLabV3Plus.")
     encoder: str = Field("resnet18", description="Encoder, such as resnet34, efficientnet-b0.")
     encoder_weights: str | None = Field(
-        None, description="Name of pretrained encoder weights such as imagenet; null for none."
+        None,
+        description="What the encoder starts from: a name of the hub such as imagenet, a file, "
+        "byol (the project's newest self-supervised encoder), a version such as p7-byol1 or "
+        "p7-v3, or null for random weights.",
+    )
+    require_weights: bool = Field(
+        False,
+        description="Refuse to train where encoder_weights cannot be had; otherwise the encoder "
+        "starts from random weights, and the model's card says so.",
     )
     depth: int = Field(
         4, ge=3, le=5, description="Stages of a U-Net's encoder; each halves the resolution."
@@ -31,6 +41,12 @@ class Network(Section):
         "fraction of the resolution and still answers for every pixel.",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head.")
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The local file that `encoder_weights` names, if it names one."""
+        path = Path(self.encoder_weights or "").expanduser()
+        return path if path.suffix in _WEIGHT_FILES else None
 
     @property
     def stages(self) -> int:

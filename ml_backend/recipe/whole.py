@@ -10,6 +10,7 @@ from ml_backend.errors import ConfigError
 from ml_backend.recipe.asking import Scoring, Selection
 from ml_backend.recipe.network import Network
 from ml_backend.recipe.prediction import Instances, Prediction
+from ml_backend.recipe.pretraining import Pretraining
 from ml_backend.recipe.project import Labels, Loop, Pool
 from ml_backend.recipe.section import Section
 from ml_backend.recipe.training import Training, Tuning, Validation
@@ -23,6 +24,7 @@ class Recipe(Section):
 
     labels: Labels = Labels()
     network: Network = Network()
+    pretraining: Pretraining = Pretraining()
     training: Training = Training()
     validation: Validation = Validation()
     prediction: Prediction = Prediction()

@@ -1,0 +1,264 @@
+"""Pretraining an encoder on the images alone, before or between the trainings.
+
+It learns from every training tile of the pool, labelled or not. Validation images are never
+looked at, not even under another name; source images are not, for they may look otherwise.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_backend import __version__
+from ml_backend.errors import ConfigError, DataError, NotFound, NothingToLearn
+from ml_backend.loop.context import Context, Progress, Report
+from ml_backend.loop.encoders import NEWEST, EncoderStart, encoders_of, start_of, weights_of
+from ml_backend.recipe import Network, Recipe
+from ml_backend.settings import Settings
+from ml_backend.store.blobs import Blobs
+from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.rows import Tile
+from ml_backend.store.weights import WEIGHTS, list_models, read_card, save_model
+
+if TYPE_CHECKING:
+    from ml_backend.learning.byol import Pretrained, PretrainingRecord
+    from ml_backend.learning.references import Reference
+
+COLLAPSED = 0.1
+"""A spread below this: all places look alike to the encoder, and it has learned nothing."""
+
+
+@dataclass(frozen=True)
+class _Material:
+    """Images to learn from, and what is said of them in the card."""
+
+    images: "Sequence[Reference]"
+    fingerprint: str
+    facts: dict[str, Any]
+
+
+def pretrain(context: Context, project_id: int, progress: Progress) -> Report:
+    """Pretrain on the pool and publish the encoder; nothing to do if nothing changed.
+
+    A pretraining that was killed carries on from its last epoch.
+    """
+    project = context.catalog.projects.get(project_id)
+    tiles = unlabelled_tiles(context, project_id)
+    if not tiles:
+        raise NothingToLearn(
+            f"project {project_id} has no training images in its pool: "
+            "add some with `brushloop pool add`"
+        )
+    recipe, place = project.recipe, encoders_of(project_id)
+    network = _beginning(recipe.network)
+    start = start_of(context.blobs, network, project_id)
+    fingerprint = _fingerprint(recipe, start, (repr(tile.content) for tile in tiles))
+    versions = list_models(context.blobs, place)
+    for key in versions:
+        if read_card(context.blobs, key)["fingerprint"] == fingerprint:
+            version = key.rsplit("/", 1)[-1]
+            return Report(f"nothing new since {version} was pretrained", {"version": version})
+    version = f"p{project_id}-byol{_number(versions)}"
+    images = len({tile.image.sha256 for tile in tiles})
+    facts = {"version": version, "project": project_id, "tiles": len(tiles), "images": images}
+    material = _Material(_references(context, tiles), fingerprint, facts)
+    runs = context.settings.home.absolute() / "runs"
+    checkpoint = runs / f"{version}-{fingerprint[:16]}.safetensors"
+    for other in runs.glob(f"p{project_id}-byol*.safetensors"):
+        if other != checkpoint:  # of images or settings that have changed since
+            other.unlink(missing_ok=True)
+    pretrained, card = _learn(
+        context.settings, context.blobs, recipe, network, start, material, checkpoint, progress
+    )
+    faults = pretrained.faults
+    broken = {tile.image.id: faults[str(tile.id)] for tile in tiles if str(tile.id) in faults}
+    left = (repr(tile.content) for tile in tiles if tile.image.id not in broken)
+    card["fingerprint"] = _fingerprint(recipe, start, left)  # that of the next call
+    _publish(context.blobs, f"{place}/{version}", pretrained, card)
+    for image_id, reason in broken.items():
+        context.catalog.pool.quarantine(image_id, reason)
+    checkpoint.unlink(missing_ok=True)
+    return Report(_summary(version, card), {"version": version, **_course(card)})
+
+
+def pretrain_folder(
+    settings: Settings, folder: Path, out: Path, recipe: Recipe, progress: Progress
+) -> Report:
+    """Pretrain on the images of a folder, without a project, and publish to the folder `out`.
+
+    `out/weights.safetensors` is what `network.encoder_weights` may name. Raises `ConfigError`
+    where an encoder of other images or settings is there already.
+    """
+    files = find_images(folder)
+    if not files:
+        raise DataError(f"no images in {folder}: PNG, JPEG, TIFF and BMP are read")
+    blobs, key = Blobs(out.absolute().parent), out.name
+    home = Blobs(settings.blob_url)  # of the versions that the recipe may begin from
+    network = _beginning(recipe.network)
+    start = start_of(home, network)
+    contents = (repr((_name(folder, path), _sha256(path))) for path in files)
+    fingerprint = _fingerprint(recipe, start, contents)
+    try:
+        known = read_card(blobs, key)
+    except NotFound:
+        known = None
+    if known is not None and known.get("fingerprint") != fingerprint:
+        raise ConfigError(
+            f"{out} holds an encoder of other images or settings: name another folder with --out"
+        )
+    if known is not None:
+        return Report(f"nothing new since {out / WEIGHTS} was pretrained")
+    facts = {"version": out.name, "images": len(files), "tiles": len(files)}
+    material = _Material(_pictures(folder, files), fingerprint, facts)
+    checkpoint = out.absolute() / "unfinished.safetensors"
+    pretrained, card = _learn(
+        settings, home, recipe, network, start, material, checkpoint, progress
+    )
+    _publish(blobs, key, pretrained, card)
+    checkpoint.unlink(missing_ok=True)
+    return Report(_summary(str(out / WEIGHTS), card), _course(card))
+
+
+def unlabelled_tiles(context: Context, project_id: int) -> list[Tile]:
+    """Give every training tile of the pool once, asked about or not, by id.
+
+    Also left out is what a validation image shows under another name.
+    """
+    judges = {
+        image.sha256
+        for image in context.catalog.pool.images(project_id)
+        if image.split == "val" and image.sha256
+    }
+    found: dict[object, Tile] = {}
+    for tile in context.catalog.pool.tiles(project_id):
+        if tile.image.split == "train" and tile.image.sha256 not in judges:
+            found.setdefault(tile.content, tile)
+    return list(found.values())
+
+
+def _beginning(network: Network) -> Network:
+    """The newest encoder is not what the next one goes on from: it would depend on its past."""
+    newest = network.encoder_weights == NEWEST
+    return network.model_copy(update={"encoder_weights": None}) if newest else network
+
+
+def _number(versions: Sequence[str]) -> int:
+    return 1 + max((int(key.rpartition("byol")[2]) for key in versions), default=0)
+
+
+def _references(context: Context, tiles: Sequence[Tile]) -> "list[Reference]":
+    from ml_backend.learning.references import Reference
+
+    return [Reference(str(tile.id), partial(context.pixels, tile)) for tile in tiles]
+
+
+def _pictures(folder: Path, files: Sequence[Path]) -> "list[Reference]":
+    from ml_backend.learning.references import Reference
+
+    def load(path: Path) -> Any:
+        return decode_image(_bytes(path), path.name)
+
+    return [Reference(_name(folder, path), partial(load, path)) for path in files]
+
+
+def _fingerprint(recipe: Recipe, start: EncoderStart, contents: Iterable[str]) -> str:
+    from ml_backend.learning.byol import encoder_kind
+
+    digest = hashlib.sha256(encoder_kind(recipe.network).encode())
+    digest.update(recipe.pretraining.model_dump_json().encode())
+    digest.update(repr((start.used, start.sha256)).encode())
+    for content in contents:
+        digest.update(content.encode())
+    return digest.hexdigest()
+
+
+def _learn(
+    settings: Settings,
+    blobs: Blobs,
+    recipe: Recipe,
+    network: Network,
+    start: EncoderStart,
+    material: _Material,
+    checkpoint: Path,
+    progress: Progress,
+) -> "tuple[Pretrained, dict[str, Any]]":
+    """Pretrain; returns what came of it and its card."""
+    from ml_backend.learning.byol import pretrain as fit
+    from ml_backend.learning.state import use_threads
+
+    use_threads(settings.threads)
+    network, encoder, start = weights_of(blobs, network, start)
+    name = material.facts["version"]
+
+    def on_epoch(record: "PretrainingRecord") -> None:
+        progress(
+            record.epoch,
+            record.epochs,
+            f"{name}: epoch {record.epoch} of {record.epochs}, loss {record.loss:.3f}, "
+            f"spread {record.spread:.2f}",
+        )
+
+    progress(0, 1, f"{name}: learning from {material.facts['images']} images without their masks")
+    pretrained = fit(
+        material.images,
+        recipe=recipe.model_copy(update={"network": network}),
+        device=settings.device,
+        encoder=encoder,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    return pretrained, {
+        "kind": "byol",
+        **material.facts,
+        "network": recipe.network.model_dump(mode="json"),
+        "pretraining": recipe.pretraining.model_dump(mode="json"),
+        "fingerprint": material.fingerprint,
+        "encoder_start": start.record,
+        "epochs": [vars(record) for record in pretrained.epochs],
+        "unreadable": sorted(pretrained.faults.values()),
+        "package": __version__,
+    }
+
+
+def _publish(blobs: Blobs, key: str, pretrained: "Pretrained", card: dict[str, Any]) -> None:
+    from ml_backend.learning.state import to_arrays
+
+    save_model(blobs, key, to_arrays(pretrained.state), card)
+
+
+def _course(card: dict[str, Any]) -> dict[str, Any]:
+    last = card["epochs"][-1]
+    return {"loss": last["loss"], "spread": last["spread"]}
+
+
+def _summary(name: str, card: dict[str, Any]) -> str:
+    last = card["epochs"][-1]
+    text = (
+        f"{name}: pretrained on {card['images']} images, loss {last['loss']:.3f}, "
+        f"spread {last['spread']:.2f}"
+    )
+    if last["spread"] < COLLAPSED:
+        text += (
+            ", which is a collapse: do not use it; raise pretraining.batch_size or momentum, or "
+            "lower pretraining.learning_rate"
+        )
+    if card["unreadable"]:
+        text += f"; {len(card['unreadable'])} could not be read"
+    return text + EncoderStart(**card["encoder_start"]).note
+
+
+def _name(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(_bytes(path)).hexdigest()
