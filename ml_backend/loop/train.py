@@ -16,14 +16,13 @@ from ml_backend.loop.dataset import (
     references_of,
     samples_of,
     source_keys,
-    training_due,
 )
+from ml_backend.loop.due import next_batch, training_due
 from ml_backend.loop.finish import finish
 from ml_backend.loop.instances import Counting, settings_of
 from ml_backend.loop.masks import load_objects
 from ml_backend.loop.models import load_predictor
 from ml_backend.loop.promote import decide
-from ml_backend.loop.select import next_batch
 from ml_backend.loop.tracking import Tracked, tracked
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Model, Project

@@ -9,7 +9,8 @@ from ml_backend.errors import NotFound, NothingToLearn
 from ml_backend.learning import training
 from ml_backend.loop import train as train_module
 from ml_backend.loop.context import silent
-from ml_backend.loop.dataset import dataset_of, training_due
+from ml_backend.loop.dataset import dataset_of
+from ml_backend.loop.due import training_due
 from ml_backend.loop.effort import as_dict, efforts
 from ml_backend.loop.export import export
 from ml_backend.loop.models import Models
