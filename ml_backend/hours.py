@@ -63,7 +63,7 @@ def next_time(expression: str, zone: str, after: datetime) -> datetime:
     from croniter import croniter
 
     local = after.astimezone(read_zone(zone))
-    wall = croniter(expression, local.replace(tzinfo=None)).get_next(datetime)
+    wall: datetime = croniter(expression, local.replace(tzinfo=None)).get_next(datetime)
     return wall.replace(tzinfo=local.tzinfo, fold=local.fold).astimezone(UTC)
 
 

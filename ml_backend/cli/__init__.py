@@ -26,4 +26,4 @@ def main(*command: str) -> None:
         sys.exit(f"brushloop: {error}")
 
 
-from ml_backend.cli import curves, manage, processes, sheets, steps, tuning  # noqa: E402, F401
+from ml_backend.cli import curves, effort, manage, processes, sheets, steps, tuning  # noqa: E402, F401

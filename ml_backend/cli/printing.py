@@ -130,9 +130,12 @@ def show_preview(shown: "Preview", sheet: Path) -> None:
 
 
 def show_status(context: "Context") -> None:
-    """Print every project: pool, tasks, model, effort, jobs, and what cannot be used."""
+    """Print every project: pool, tasks, model, effort, what is next, and what cannot be used."""
+    import numpy as np
+
+    from ml_backend.cli.effort import advice_line
     from ml_backend.loop.due import outlook, told
-    from ml_backend.loop.effort import efforts
+    from ml_backend.loop.effort import effort
 
     for project in context.catalog.projects.all():
         catalog = context.catalog
@@ -145,12 +148,15 @@ def show_status(context: "Context") -> None:
             f", labelled {len(catalog.work.labelled(project.id))}"
             f", model {current.version if current else 'none yet'}"
         )
-        for row in efforts(context, project.id):
-            dice = "-" if row.mean_prediction_dice is None else f"{row.mean_prediction_dice:.3f}"
+        known = effort(context, project, np.random.default_rng(0))
+        for row in known.rounds:
+            work = row.work
+            dice = "-" if work.dice is None else f"{work.dice:.3f}"
             console.print(
-                f"  round {row.round}: {row.submitted} submitted, {row.accepted} unchanged, "
-                f"Dice shown → submitted {dice}, {row.minutes:.1f} min of work"
+                f"  round {row.round}: {work.submitted} submitted, {work.accepted} unchanged, "
+                f"Dice shown → submitted {dice}, {work.minutes:.1f} min of work"
             )
+        console.print(f"  advice: {advice_line(known.advice)}", markup=False, soft_wrap=True)
         for line in told(outlook(context, project), project.recipe, context.now()):
             console.print(f"  {line}", markup=False, soft_wrap=True)
         _show_jobs(context.settings, project.id)

@@ -107,7 +107,7 @@ def _request_batch(jobs: Jobs, project_id: int, loop: Loop, now: datetime) -> bo
     rule = [loop.select_at, loop.timezone]
     since = _noted(jobs, project_id, rule)
     if since is not None:
-        if next_time(*rule, since) > now:
+        if next_time(loop.select_at, loop.timezone, since) > now:
             return False
         if quiet_until(loop.quiet, loop.timezone, now) is not None:
             return False

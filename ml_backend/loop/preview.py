@@ -86,10 +86,12 @@ def preview(context: Context, project_id: int, progress: Progress) -> Preview:
     scores = {
         tile_id: row[column] for tile_id, row in draft.known.scores.items() if tile_id in waiting
     }
-    note = None
-    if not batch_wanted(context, project):
-        note = "enough tasks are open: `select` pushes nothing until some of them are answered"
-    return Preview(draft.record, _picks(context, project, draft.record, scores), note)
+    plenty = "enough tasks are open: `select` pushes nothing until some of them are answered"
+    return Preview(
+        draft.record,
+        _picks(context, project, draft.record, scores),
+        None if batch_wanted(context, project) else plenty,
+    )
 
 
 def draw_preview(
@@ -104,7 +106,7 @@ def draw_preview(
     tiles = [pick.tile for pick in shown.picks]
     maps = list(_maps(context, project, serving, tiles, progress)) if serving else []
     ceiling = max((float(one.heat.max()) for one in maps), default=0.0)
-    pictures = {
+    pictures: dict[int, tuple[NDArray[np.uint8], ...]] = {
         one.tile.id: (one.image, one.prediction, heated(one.heat, ceiling)) for one in maps
     } or {tile.id: (_plain(image),) for tile, image in readable_tiles(context, tiles)}
     titles = {

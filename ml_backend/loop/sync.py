@@ -14,7 +14,7 @@ import orjson
 from ml_backend.errors import DataError
 from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.due import batch_due, training_due
-from ml_backend.loop.masks import keep_mask, mean_dice
+from ml_backend.loop.masks import corrected, keep_mask, mean_dice
 from ml_backend.loop.pool import add_studio_image
 from ml_backend.loop.pull import Pull, differing
 from ml_backend.loop.push import shows
@@ -205,13 +205,12 @@ def _decoded(
             label_map = decode_results(results, labels, *size, unpainted_unknown=True).label_map
     except DataError as error:
         return {"mask": None, "reason": str(error)}
-    model, dice = _shown(context, labels, tile, info, raw, decoded.label_map)
+    seen = _shown(context, labels, tile, info, raw, decoded.label_map)
     return {
         "mask": keep_mask(context.blobs, project.id, label_map, labels.names, former, objects),
         "reason": "; ".join(decoded.notes) or None,
         "asides": ", ".join(decoded.asides) or None,
-        "shown_model": model,
-        "shown_dice": dice,
+        **seen,
     }
 
 
@@ -229,20 +228,24 @@ def _shown(
     info: TaskInfo,
     raw: Mapping[str, Any],
     submitted: Any,
-) -> tuple[str | None, float | None]:
-    """Which prediction the person saw, and its Dice to what they submitted."""
+) -> dict[str, Any]:
+    """Which prediction the person saw, and what they left of it."""
     version = _version_seen(info.predictions, raw)
     if version is None:
-        return None, None
+        return {}
     found = context.catalog.rounds.predictions(version, [tile.id]).get(tile.id)
     if found is None:
-        return version, None
+        return {"shown_model": version}
     regions = orjson.loads(zlib.decompress(found.result))
     try:
         shown = decode_results(regions, labels, tile.height, tile.width)
     except DataError:  # it shows labels that there are no more
-        return version, None
-    return version, mean_dice(shown.label_map, submitted)
+        return {"shown_model": version}
+    return {
+        "shown_model": version,
+        "shown_dice": mean_dice(shown.label_map, submitted),
+        "corrected": corrected(shown.label_map, submitted),
+    }
 
 
 def _version_seen(predictions: Sequence[Mapping[str, Any]], raw: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from ml_backend.loop.dataset import (
 )
 from ml_backend.loop.due import next_batch, training_due
 from ml_backend.loop.finish import finish
+from ml_backend.loop.gains import ByImage
 from ml_backend.loop.instances import Counting, settings_of
 from ml_backend.loop.masks import load_objects
 from ml_backend.loop.models import load_predictor
@@ -31,6 +32,7 @@ from ml_backend.store.weights import load_model, model_key, read_card, save_mode
 if TYPE_CHECKING:
     from ml_backend.learning.inference import Metrics
     from ml_backend.learning.training import EpochRecord, Trained
+    from ml_backend.loop.gains import LabelMap
 
 
 def train(context: Context, project_id: int, progress: Progress) -> Report:
@@ -203,11 +205,18 @@ def _gate(
         numbers["candidate"] = measure(context, project, candidate.version, dataset)
         if current and current.card.get("labels") == card["labels"]:
             numbers["current"] = measure(context, project, current.version, dataset)
+    by_image = {
+        side: (numbers[side] or {}).pop("by_image", None) for side in ("candidate", "current")
+    }
     decision = decide(numbers, project.recipe.validation.tolerance)
     numbers["reason"] = decision.reason
     card["metrics"] = numbers["candidate"]
     context.catalog.models.settle(
-        project.id, candidate.version, decision=decision.name, numbers=numbers, card=card
+        project.id,
+        candidate.version,
+        decision=decision.name,
+        numbers=numbers | {"by_image": by_image},
+        card=card,
     )
     _checkpoint(context, candidate).unlink(missing_ok=True)  # it is of no more use
     return Report(
@@ -228,8 +237,8 @@ def _follow(context: Context, project: Project) -> tuple[str, ...]:
 def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
     """IoU, Dice (means over labels), accuracy, ECE and IoU by label of a version on `dataset.val`.
 
-    Pooled over all pixels; None where there was nothing to count. `instances`: how well it finds
-    objects one by one, where it cuts them.
+    Pooled over all pixels; None where there was nothing to count. `by_image`: the pixels counted
+    on each image. `instances`: how well it finds objects one by one, where it cuts them.
     """
     from ml_backend.learning.inference import evaluate
 
@@ -242,7 +251,13 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
         len(names),
         lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
     )
-    each = counting if cutting.enabled else None
+    by_image = ByImage([item.tile.image.id for item in dataset.val], len(names))
+
+    def each(index: int, predicted: "LabelMap", truth: "LabelMap") -> None:
+        by_image(index, predicted, truth)
+        if cutting.enabled:
+            counting(index, predicted, truth)
+
     metrics: Metrics = evaluate(predictor, samples, len(names), each=each)
     by_class = {
         name: None if np.isnan(value) else float(value)
@@ -254,6 +269,7 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
         "accuracy": _finite(metrics.accuracy),
         "ece": _finite(metrics.ece),
         "iou_by_class": by_class,
+        "by_image": by_image.numbers(),
     }
     return numbers | ({"instances": counting.numbers()} if cutting.enabled else {})
 

@@ -37,6 +37,20 @@ class Pool(Section):
     )
 
 
+class Advice(Section):
+    """From when on people are told to stop, or to change something."""
+
+    gain: float = Field(
+        0.005, gt=0, lt=1, description="Gain in validation IoU for which a round is worth its work."
+    )
+    dice: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Dice of prediction to submission with which a model is good enough.",
+    )
+
+
 class Loop(Section):
     """What happens without being asked."""
 

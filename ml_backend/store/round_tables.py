@@ -59,7 +59,8 @@ class Rounds:
         """When the last round was chosen, or None."""
         query = select(func.max(rounds.c.created_at)).where(rounds.c.project_id == project_id)
         with self._database.read() as connection:
-            return connection.scalar(query)
+            moment: str | None = connection.scalar(query)
+        return moment
 
     def any(self, project_id: int, *, state: str | None = None) -> bool:
         """Whether there is a round at all, or one in this state."""

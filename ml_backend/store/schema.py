@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -133,6 +133,7 @@ annotations = Table(
     Column("parent_prediction", Integer),
     Column("shown_model", String(80)),  # the version of the prediction that the person saw
     Column("shown_dice", Float),  # Dice of that prediction to the submission
+    Column("corrected", Integer),  # known pixels of the submission that it had otherwise
     Column("created_at", String(40), nullable=False),
     Column("updated_at", String(40), nullable=False),
     Column("deleted", Boolean, nullable=False, default=False),

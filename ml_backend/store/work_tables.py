@@ -65,7 +65,8 @@ class Work:
             annotations.c.project_id == project_id, ~annotations.c.deleted
         )
         with self._database.read() as connection:
-            return connection.scalar(query)
+            moment: str | None = connection.scalar(query)
+        return moment
 
     def moments(self, task_ids: Iterable[int]) -> dict[int, str]:
         """When tasks changed last, by Label Studio's clock, as of what is stored of them.
