@@ -62,6 +62,7 @@ class Predictor:
     `mode` says what it computes with, such as `cpu float32 channels_last`. `temperature` makes the
     probabilities mean what they say (see `calibration.py`) and changes no label map. Calls from
     several threads are safe; the network is put into evaluation mode once and never changed.
+    `siblings` are those that passes of an ensemble ask as well; whoever wants them puts them there.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Predictor:
     ) -> None:
         self.classes = classes
         self.temperature = temperature
+        self.siblings: tuple[Predictor, ...] = ()
         self.device = resolve_device(device)
         self.mode = describe_mode(self.device)
         self._model = channels_last(model.to(self.device)).eval()

@@ -59,6 +59,9 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
     learning = project.recipe.model_dump_json(include=sections)
     digest = hashlib.sha256(learning.encode())
     digest.update(repr(context.labels(project).names).encode())
+    scoring = project.recipe.scoring
+    if scoring.passes == "ensemble":
+        digest.update(repr((scoring.members, scoring.member_share)).encode())
     for side, items in (("train", train), ("val", val)):
         for item in items:
             tile = item.tile

@@ -87,7 +87,10 @@ def look_at(
 ) -> Iterator[tuple[Tile, "Seen"]]:
     """The passes over each tile that can be read; what is drawn for it depends on its id."""
     from ml_backend.learning.passes import passes_many
+    from ml_backend.loop.ensemble import join_siblings
 
+    if scoring.passes == "ensemble":
+        join_siblings(context, project, serving)
     readable: deque[Tile] = deque()
 
     def asked() -> Iterator["Asked"]:

@@ -18,6 +18,7 @@ from ml_backend.loop.dataset import (
     source_keys,
 )
 from ml_backend.loop.due import next_batch, training_due
+from ml_backend.loop.ensemble import forget_checkpoints, train_siblings
 from ml_backend.loop.finish import finish
 from ml_backend.loop.gains import ByImage
 from ml_backend.loop.instances import Counting, settings_of
@@ -72,6 +73,9 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
             return Report(str(error), {}, next_batch(context, project))
         progress(1, 1, f"{candidate.version}: calibrating it")
         card = _card(context, project, dataset, candidate, trained) | {"round": number}
+        parent = current if _fits(context, project, current) else None
+        siblings = train_siblings(context, project, dataset, candidate, parent, progress)
+        card["ensemble"] = siblings or None
         _publish(context, project_id, candidate, trained, card)
     progress(1, 1, "asking the gate")
     return _gate(context, project, dataset, candidate, card)
@@ -93,7 +97,7 @@ def _abandon(context: Context, project_id: int, dataset: Dataset) -> None:
             context.catalog.models.settle(
                 project_id, model.version, decision="rejected", numbers={"reason": reason}
             )
-            _checkpoint(context, model).unlink(missing_ok=True)
+            _forget(context, model)
 
 
 def _fit(
@@ -145,18 +149,29 @@ def _checkpoint(context: Context, candidate: Model) -> Path:
     return context.settings.home.absolute() / "runs" / f"{candidate.version}.safetensors"
 
 
+def _forget(context: Context, candidate: Model) -> None:
+    """Remove the checkpoints of a training that will not go on."""
+    _checkpoint(context, candidate).unlink(missing_ok=True)
+    forget_checkpoints(context, candidate.version)
+
+
 def _initial(context: Context, project: Project, current: Model | None) -> dict[str, Any] | None:
     """Weights to start from: the current model's, when the recipe wants it and they fit."""
-    if current is None or not project.recipe.training.warm_start:
-        return None
-    labels = list(context.labels(project).names)
-    network = project.recipe.network.model_dump(mode="json")
-    if current.card.get("labels") != labels or current.card.get("network") != network:
+    if current is None or not _fits(context, project, current):
         return None
     from ml_backend.learning.state import to_tensors
 
     arrays, _ = load_model(context.blobs, model_key(project.id, current.version))
     return to_tensors(arrays)
+
+
+def _fits(context: Context, project: Project, current: Model | None) -> bool:
+    """Whether a training may start from the current model's weights."""
+    if current is None or not project.recipe.training.warm_start:
+        return False
+    labels = list(context.labels(project).names)
+    network = project.recipe.network.model_dump(mode="json")
+    return bool(current.card.get("labels") == labels and current.card.get("network") == network)
 
 
 def _publish(
@@ -218,7 +233,7 @@ def _gate(
         numbers=numbers | {"by_image": by_image},
         card=card,
     )
-    _checkpoint(context, candidate).unlink(missing_ok=True)  # it is of no more use
+    _forget(context, candidate)
     return Report(
         f"{candidate.version} {decision.name}: {decision.reason}",
         {"version": candidate.version, "decision": decision.name, **numbers},

@@ -80,6 +80,10 @@ class Loop(Section):
         description="When a batch is pushed by the clock, if few tasks are open: an hour such as "
         "02:00, or five fields of cron; null for never.",
     )
+    uncertain_first: bool = Field(
+        True,
+        description="Have Label Studio serve the tasks first of which the model is least sure.",
+    )
     quiet: str | None = Field(
         None,
         description="When no training and no selection begins by itself, such as 08:00-18:00 or "
