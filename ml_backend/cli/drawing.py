@@ -58,10 +58,11 @@ def draw_effort(found: "Effort", path: Path, *, title: str) -> None:
     models = [one for one in found.gains.models if one.iou is not None]
     labelled = [one.labelled for one in models]
     ious = [one.iou for one in models if one.iou is not None]
-    curve.plot(labelled, [iou.value for iou in ious], "o-", label="IoU")
     lows, highs = [iou.low for iou in ious], [iou.high for iou in ious]
+    curve.plot(labelled, [iou.value for iou in ious], "o-", label="IoU")
     curve.fill_between(labelled, lows, highs, alpha=0.2, label="95 % over validation images")
-    curve.set(xlabel="annotated tiles", ylabel="validation IoU", ylim=(0, 1))
+    curve.vlines(labelled, lows, highs, alpha=0.4)  # a single point has no band
+    curve.set(xticks=labelled, xlabel="annotated tiles", ylabel="validation IoU", ylim=(0, 1))
     numbers = [row.round for row in rounds]
     work.bar(numbers, [row.work.redone / row.work.submitted for row in rounds], label="redone")
     shown = [(row.round, row.work.dice) for row in rounds if row.work.dice is not None]

@@ -120,6 +120,8 @@ def show_preview(shown: "Preview", sheet: Path) -> None:
     console.print(
         f"round {record.number}, of {record.pool_size} tiles; nothing is pushed", markup=False
     )
+    if record.batch_mean is not None and record.pool_mean is not None:
+        console.print(f"mean score {record.batch_mean:.4f}, of the pool {record.pool_mean:.4f}")
     if shown.note:
         console.print(shown.note, markup=False, soft_wrap=True)
     for number, pick in enumerate(shown.picks, 1):

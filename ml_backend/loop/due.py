@@ -129,10 +129,10 @@ def told(seen: Outlook, recipe: Recipe, now: datetime) -> list[str]:
     if seen.resting is not None:
         end = spoken(seen.resting, zone, now)
         lines.append(f"quiet until {end}: no training and no selection begins by itself")
-    return [*lines, _training_told(seen, zone, now), *_selection_told(seen, recipe, now)]
+    return [*lines, _training_told(seen, recipe, now), *_selection_told(seen, recipe, now)]
 
 
-def _training_told(seen: Outlook, zone: str, now: datetime) -> str:
+def _training_told(seen: Outlook, recipe: Recipe, now: datetime) -> str:
     if not seen.new:
         return "training: nothing is new"
     if seen.resting is not None and seen.new >= seen.of:
@@ -143,7 +143,7 @@ def _training_told(seen: Outlook, zone: str, now: datetime) -> str:
     if seen.waiting:
         ways.append(f"or when the {seen.waiting} open tasks are done")
     if seen.retraining is not None:
-        ways.append(f"or {spoken(max(seen.retraining, now), zone, now)}")
+        ways.append(f"or {_begins(max(seen.retraining, now), recipe, now)}")
     return f"training: {', '.join(ways)}"
 
 
@@ -157,11 +157,15 @@ def _selection_told(seen: Outlook, recipe: Recipe, now: datetime) -> list[str]:
     elif seen.selecting is None:
         lines.append("selection: by `brushloop select` alone (loop.auto_select, loop.select_at)")
     if seen.selecting is not None:
-        zone = recipe.loop.timezone
-        held = quiet_until(recipe.loop.quiet, zone, seen.selecting)
-        begins = spoken(held or seen.selecting, zone, now)
+        begins = _begins(seen.selecting, recipe, now)
         lines.append(f"selection: next {begins}, if fewer than {seen.few} tasks are open then")
     return lines
+
+
+def _begins(moment: datetime, recipe: Recipe, now: datetime) -> str:
+    """When something that is due at a moment begins: at the end of a quiet period it lies in."""
+    zone = recipe.loop.timezone
+    return spoken(quiet_until(recipe.loop.quiet, zone, moment) or moment, zone, now)
 
 
 def _wanted(recipe: Recipe) -> int:

@@ -7,7 +7,7 @@ drawn from the same ones with replacement.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,12 +19,16 @@ from ml_backend.store.rows import Labelled, Model, Project
 from ml_backend.store.weights import load_sibling, model_key, read_card, save_sibling
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ml_backend.learning.inference import Predictor
     from ml_backend.learning.training import EpochRecord
     from ml_backend.loop.models import Serving
 
 Seals = list[dict[str, Any]]
 """What a card says of each sibling: its file's size and checksum, and its seed."""
+
+State = TypeVar("State")
 
 DRAWS = 8  # of the tiles, until some of them hold a label
 STRIDE = 104729  # between the seeds of siblings, so that they do not meet those of other trainings
@@ -44,42 +48,48 @@ def train_siblings(
     its siblings from theirs. A training that was cut off carries on from its last epoch; without
     the model's card nobody reads what was written.
     """
+    if project.recipe.scoring.passes != "ensemble":
+        return []
+    return [
+        _train_sibling(context, project, dataset, candidate, parent, number, progress)
+        for number in range(1, project.recipe.scoring.members)
+    ]
+
+
+def _train_sibling(
+    context: Context,
+    project: Project,
+    dataset: Dataset,
+    candidate: Model,
+    parent: Model | None,
+    number: int,
+    progress: Progress,
+) -> dict[str, Any]:
     from ml_backend.learning.state import to_arrays
     from ml_backend.learning.training import train as fit
 
-    if project.recipe.scoring.passes != "ensemble":
-        return []
-    names, seals = context.labels(project).names, []
-    for number in range(1, project.recipe.scoring.members):
-        recipe = _recipe(project.recipe, number)
-        initial = _initial(context, project, parent, number)
-        say = _telling(progress, f"{candidate.version}: sibling {number}")
+    recipe, names = _recipe(project.recipe, number), context.labels(project).names
+    initial = _initial(context, project, parent, number)
 
-        def train_on(
-            tiles: Sequence[Labelled],
-            number: int = number,
-            recipe: Recipe = recipe,
-            initial: dict[str, Any] | None = initial,
-            say: "Callable[[EpochRecord], None]" = say,
-        ) -> Any:
-            return fit(
-                samples_of(context, tiles, names, recipe.training.target_weight),
-                samples_of(context, dataset.val, names),
-                recipe=recipe,
-                classes=len(names),
-                labels=names,
-                pool=references_of(context, project),
-                device=context.settings.device,
-                initial=initial,
-                checkpoint=_checkpoint(context, candidate.version, number),
-                on_epoch=say,
-            ).state
+    def train_on(tiles: Sequence[Labelled]) -> "dict[str, Tensor]":
+        trained = fit(
+            samples_of(context, tiles, names, recipe.training.target_weight),
+            samples_of(context, dataset.val, names),
+            recipe=recipe,
+            classes=len(names),
+            labels=names,
+            pool=references_of(context, project),
+            device=context.settings.device,
+            initial=initial,
+            checkpoint=_checkpoint(context, candidate.version, number),
+            on_epoch=_telling(progress, f"{candidate.version}: sibling {number}"),
+        )
+        return trained.state
 
-        state = _on_a_draw(dataset.train, recipe.training.seed, train_on)
-        key = model_key(project.id, candidate.version)
-        seal = save_sibling(context.blobs, key, number, to_arrays(state))
-        seals.append(seal | {"seed": recipe.training.seed})
-    return seals
+    state = _on_a_draw(dataset.train, recipe.training.seed, train_on)
+    key = model_key(project.id, candidate.version)
+    seal = save_sibling(context.blobs, key, number, to_arrays(state))
+    return seal | {"seed": recipe.training.seed}
 
 
 def join_siblings(context: Context, project: Project, serving: "Serving") -> None:
@@ -134,8 +144,8 @@ def _recipe(recipe: Recipe, number: int) -> Recipe:
 
 
 def _on_a_draw(
-    tiles: Sequence[Labelled], seed: int, train_on: Callable[[Sequence[Labelled]], Any]
-) -> Any:
+    tiles: Sequence[Labelled], seed: int, train_on: Callable[[Sequence[Labelled]], State]
+) -> State:
     """Train on tiles drawn with replacement; where no draw holds a label, on all of them."""
     rng = np.random.default_rng([seed, 17])
     for _ in range(DRAWS):

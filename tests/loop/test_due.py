@@ -45,10 +45,13 @@ def test_hours_after_the_last_training_the_next_begins(trained):
     trained.recipe({"loop.retrain_hours": 12})
     move(trained, hours=11)
     assert trained.step("sync").follow == ()
-    assert "training: 1 of 4 new annotations, or when the 3 open tasks are done, or " in lines(
-        trained
-    )
+    coming = "training: 1 of 4 new annotations, or when the 3 open tasks are done, or "
+    assert coming in lines(trained)
+    trained.recipe({"loop.quiet": period(11.5, 13)})
+    assert f"{NOW + timedelta(hours=13):%H:%M} UTC" in lines(trained)
     move(trained, hours=12.2)
+    assert trained.step("sync").follow == ()
+    move(trained, hours=13.1)
     assert trained.step("sync").follow == ("train",)
     assert "training: due, 1 new annotations" in lines(trained)
     trained.step("train")

@@ -51,6 +51,10 @@ def test_siblings_are_published_with_their_model(asked):
     image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
     answers = [one.probs(image) for one in (serving.predictor, *serving.predictor.siblings)]
     assert len({answer.tobytes() for answer in answers}) == 3
+    parent = asked.catalog.models.current(asked.project_id)
+    start = ensemble._initial(asked.context, asked.project, parent, 1)
+    own = serving.predictor.siblings[0]._model.state_dict()
+    assert all(np.array_equal(start[name], own[name]) for name in start)
     assert "nothing new" in asked.step("train").summary
     asked.recipe({"scoring.members": 2})
     with pytest.raises(ConfigError, match=r"asks 2 models.*has 2 siblings.*brushloop train"):
