@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ml_backend.host.doctor import Finding
     from ml_backend.host.up import Running
     from ml_backend.loop.context import Context
+    from ml_backend.loop.preview import Preview
     from ml_backend.settings import Settings
     from ml_backend.store.rows import Project
 
@@ -113,9 +114,30 @@ def show_models(context: "Context", project: "Project") -> None:
     console.print(table)
 
 
+def show_preview(shown: "Preview", sheet: Path) -> None:
+    """Print a batch that is not pushed, a line a tile, and where its picture is."""
+    record = shown.record
+    console.print(
+        f"round {record.number}, of {record.pool_size} tiles; nothing is pushed", markup=False
+    )
+    if record.batch_mean is not None and record.pool_mean is not None:
+        console.print(f"mean score {record.batch_mean:.4f}, of the pool {record.pool_mean:.4f}")
+    if shown.note:
+        console.print(shown.note, markup=False, soft_wrap=True)
+    for number, pick in enumerate(shown.picks, 1):
+        console.print(
+            f"{number:>4}. {pick.tile.title}  {pick.reason}", markup=False, soft_wrap=True
+        )
+    console.print(f"look at {sheet}", markup=False, soft_wrap=True)
+
+
 def show_status(context: "Context") -> None:
-    """Print every project: pool, tasks, model, effort, jobs, and what cannot be used."""
-    from ml_backend.loop.effort import efforts
+    """Print every project: pool, tasks, model, effort, what is next, and what cannot be used."""
+    import numpy as np
+
+    from ml_backend.cli.effort import advice_line
+    from ml_backend.loop.due import outlook, told
+    from ml_backend.loop.effort import effort
 
     for project in context.catalog.projects.all():
         catalog = context.catalog
@@ -128,12 +150,17 @@ def show_status(context: "Context") -> None:
             f", labelled {len(catalog.work.labelled(project.id))}"
             f", model {current.version if current else 'none yet'}"
         )
-        for row in efforts(context, project.id):
-            dice = "-" if row.mean_prediction_dice is None else f"{row.mean_prediction_dice:.3f}"
+        known = effort(context, project, np.random.default_rng(0))
+        for row in known.rounds:
+            work = row.work
+            dice = "-" if work.dice is None else f"{work.dice:.3f}"
             console.print(
-                f"  round {row.round}: {row.submitted} submitted, {row.accepted} unchanged, "
-                f"Dice shown → submitted {dice}, {row.minutes:.1f} min of work"
+                f"  round {row.round}: {work.submitted} submitted, {work.accepted} unchanged, "
+                f"Dice shown → submitted {dice}, {work.minutes:.1f} min of work"
             )
+        console.print(f"  advice: {advice_line(known.advice)}", markup=False, soft_wrap=True)
+        for line in told(outlook(context, project), project.recipe, context.now()):
+            console.print(f"  {line}", markup=False, soft_wrap=True)
         _show_jobs(context.settings, project.id)
         _show_unused(context, project)
 
@@ -142,10 +169,13 @@ def _show_jobs(settings: "Settings", project_id: int) -> None:
     from ml_backend.jobs.queues import Jobs
 
     try:
-        views = Jobs(settings).overview(project_id)
+        jobs = Jobs(settings)
+        views, alone = jobs.overview(project_id), not jobs.schedules()
     except JobError as error:
         console.print(f"  jobs: {error}", markup=False)
         return
+    if alone:
+        console.print("  no schedule runs, so the clock starts nothing: `brushloop schedule`")
     for view in views:
         text = view.error if view.state == "failed" else view.text
         console.print(f"  {view.step}: {view.state} {text or ''}", markup=False)

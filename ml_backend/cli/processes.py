@@ -51,16 +51,14 @@ def worker(
 
 @app.command(epilog="Example: brushloop schedule")
 def schedule(home: Home = None) -> None:
-    """Run the schedule that polls for what lost events left behind."""
+    """Run the schedule: it polls for what lost events left behind, and knows the hours."""
     from ml_backend.jobs.schedule import run_schedule
     from ml_backend.loop.context import open_context
 
     settings = settings_of(home)
     with open_context(settings) as context:
         projects = context.catalog.projects
-        run_schedule(
-            settings, lambda: [(row.id, row.recipe.loop.poll_minutes) for row in projects.all()]
-        )
+        run_schedule(settings, lambda: [(row.id, row.recipe.loop) for row in projects.all()])
 
 
 @app.command(epilog="Example: brushloop up --images ~/scans --label cell --tile 256")

@@ -7,6 +7,7 @@ import typer
 
 from ml_backend.cli import app
 from ml_backend.cli.options import Here, Home, ProjectId, opened, project_of
+from ml_backend.errors import ConfigError
 
 
 def do_step(name: str, home: Path | None, project_id: int | None, *, here: bool) -> None:
@@ -53,10 +54,47 @@ def train(home: Home = None, project: ProjectId = None, here: Here = False) -> N
     do_step("train", home, project, here=here)
 
 
-@app.command(epilog="Example: brushloop select --project 3")
-def select(home: Home = None, project: ProjectId = None, here: Here = False) -> None:
-    """Score the pool, choose the next batch and push it."""
-    do_step("select", home, project, here=here)
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  brushloop select                             the worker pushes the next batch\n"
+    "  brushloop select --dry-run --sheet next.png  only look at it\n"
+    "  python scripts/select_batch.py --dry-run     the same command as a script"
+)
+def select(
+    home: Home = None,
+    project: ProjectId = None,
+    here: Here = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Choose in this process and show it; push nothing."),
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="The PNG that --dry-run draws [default: select-sheet.png]."),
+    ] = None,
+) -> None:
+    """Score the pool, choose the next batch and push it.
+
+    With --dry-run neither a round is recorded nor anything pushed, and Label Studio is not needed.
+    """
+    if dry_run:
+        _preview(home, project, sheet or Path("select-sheet.png"))
+    elif sheet is not None:
+        raise ConfigError("--sheet draws a batch that is not pushed: add --dry-run")
+    else:
+        do_step("select", home, project, here=here)
+
+
+def _preview(home: Path | None, project_id: int | None, sheet: Path) -> None:
+    from ml_backend.cli.printing import progress_bar, show_preview
+    from ml_backend.loop.preview import draw_preview, preview
+
+    with opened(home) as context:
+        project = project_of(context, project_id)
+        with progress_bar() as progress:
+            shown = preview(context, project.id, progress)
+            draw_preview(context, project, shown, sheet, progress)
+    show_preview(shown, sheet)
 
 
 @app.command(epilog="Example: brushloop predict --project 3")

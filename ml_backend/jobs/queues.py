@@ -172,6 +172,13 @@ class Jobs:
                 bool(self.connection.exists(key)) for key in Worker.all_keys(self.connection)
             )
 
+    def schedules(self) -> int:
+        """How many schedules run; one that was killed counts until its heartbeat ends."""
+        from rq.cron import CronScheduler
+
+        with reported(self.settings):
+            return len(CronScheduler.all(self.connection))
+
     def _job(self, job_id: str) -> Job | None:
         try:
             return Job.fetch(job_id, connection=self.connection, serializer=JSONSerializer)

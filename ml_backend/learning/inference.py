@@ -81,7 +81,8 @@ class Predictor:
     `cpu bfloat16 channels_last`. `views`: so many flips and turns of every window are looked at,
     and their mean is the prediction. `temperature` makes the probabilities mean what they say (see
     `calibration.py`) and changes no label map. Calls from several threads are safe; the network
-    is put into evaluation mode once and never changed.
+    is put into evaluation mode once and never changed. `siblings` are those
+    that passes of an ensemble ask as well; whoever wants them puts them there.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Predictor:
     ) -> None:
         self.classes = classes
         self.temperature = temperature
+        self.siblings: tuple[Predictor, ...] = ()
         self.device = resolve_device(device)
         self.precision = precision
         self.mode = describe_mode(self.device, precision)

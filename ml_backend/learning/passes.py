@@ -2,9 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import tee
 
 import numpy as np
 
+from ml_backend.errors import ConfigError
 from ml_backend.learning.inference import Asked, Predictor, Seen
 from ml_backend.learning.views import VIEWS, draw_views
 from ml_backend.recipe import Scoring
@@ -36,6 +38,26 @@ def mc_dropout(predictor: Predictor, images: Iterable[Asked], scoring: Scoring) 
     Gal & Ghahramani 2016. Raises `ConfigError` for a network without dropout.
     """
     return predictor.see_many(images, samples=scoring.samples)
+
+
+@PASSES.register("ensemble")
+def ensemble(predictor: Predictor, images: Iterable[Asked], scoring: Scoring) -> Iterator[Seen]:  # noqa: ARG001
+    """The model's own answer, and one of each sibling trained on tiles drawn again (Max 2021).
+
+    All look at the same few images before the next are read. Raises `ConfigError` for a model
+    without siblings.
+    """
+    if not predictor.siblings:
+        raise ConfigError(
+            "scoring.passes: ensemble asks several models, and this one has no siblings: train "
+            "again, or set scoring.passes to tta"
+        )
+    models = (predictor, *predictor.siblings)
+    copies = tee(images, len(models))
+    answers = (model.see_many(copy) for model, copy in zip(models, copies, strict=True))
+    for own, *others in zip(*answers, strict=True):
+        passes = [own.probs_TCHW, *(seen.probs_TCHW for seen in others)]
+        yield own._replace(probs_TCHW=np.concatenate(passes))
 
 
 @PASSES.register("tta")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import ConfigError, ImageUnreadable
+from ml_backend.hours import utc_clock
 from ml_backend.loop.labels import labels_of
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.settings import Settings
@@ -45,6 +47,7 @@ class Context:
     blobs: Blobs
     images: ImageSource
     sleep: Callable[[float], None] = time.sleep  # seconds
+    now: Callable[[], datetime] = utc_clock
 
     @cached_property
     def studio(self) -> Studio:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.loop.annotators import counting, labelled, names_of
+from ml_backend.loop.annotators import labelled, names_of
 from ml_backend.loop.context import Context
 from ml_backend.loop.encoders import start_of
 from ml_backend.loop.masks import load_mask
@@ -63,13 +63,16 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
     start = start_of(context.blobs, project.recipe.network, project_id)
     if start.sha256 is not None:  # the same name may stand for other weights one day
         digest.update(start.sha256.encode())
+    scoring = project.recipe.scoring
+    if scoring.passes == "ensemble":
+        digest.update(repr((scoring.members, scoring.member_share)).encode())
     for side, items in (("train", train), ("val", val)):
         for item in items:
             tile = item.tile
             place = (side, tile.image.sha256, tile.x, tile.y, tile.width, tile.height, item.mask)
             digest.update(repr(place).encode())
     masks = names_of(annotated)
-    fingerprint = _prefix(masks) + digest.hexdigest()[16:]
+    fingerprint = prefix_of(masks) + digest.hexdigest()[16:]
     return Dataset(tuple(train), tuple(val), len(answered), masks, fingerprint)
 
 
@@ -86,29 +89,9 @@ def newest_round(context: Context, project_id: int, dataset: Dataset) -> int:
     return max((record.number for record in rounds if record.id in answered), default=0)
 
 
-def _prefix(masks: Sequence[str]) -> str:
+def prefix_of(masks: Sequence[str]) -> str:
     """How fingerprints of data with these masks begin, whatever else is learned from."""
     return hashlib.sha256("\n".join(masks).encode()).hexdigest()[:16]
-
-
-def training_due(context: Context, project_id: int) -> bool:
-    """Whether enough is new since the last training, or a batch has been finished.
-
-    Asked after every pull, so the data set is collected only where it decides.
-    """
-    masks = counting(context, project_id)
-    fingerprints, learned = context.catalog.models.learned(project_id)
-    new = len(set(masks) - learned)
-    if not new:
-        return False
-    recipe = context.catalog.projects.get(project_id).recipe
-    if new < (recipe.loop.retrain_every or recipe.selection.batch):
-        pushed = context.catalog.rounds.any(project_id, state="pushed")
-        if not pushed or context.catalog.work.waiting(project_id):
-            return False
-    # an edit that was taken back: exactly this may have been learned from
-    alike = {one for one in fingerprints if one.startswith(_prefix(masks))}
-    return not alike or dataset_of(context, project_id).fingerprint not in alike
 
 
 def samples_of(

@@ -148,3 +148,11 @@ def mean_dice(shown: NDArray[np.uint8], submitted: NDArray[np.uint8]) -> float:
         return 1.0
     same = int(((shown == submitted) & (shown > 0)).sum())
     return 2 * same / total
+
+
+def corrected(shown: NDArray[np.uint8], submitted: NDArray[np.uint8]) -> int:
+    """Count the pixels of a submission that the prediction had otherwise.
+
+    Pixels that the person left unknown (255) do not count.
+    """
+    return int(((shown != submitted) & (submitted != UNKNOWN)).sum())

@@ -23,6 +23,7 @@ from ml_backend.store.rows import Prediction, Project, Tile
 
 log = logging.getLogger(__name__)
 CHUNK = 16  # tiles between two looks at the catalog: what a crash may cost
+LEAST_SURE_FIRST = "Uncertainty sampling"  # Label Studio's name for it
 SPECKS = (64, 1024)  # pixels; smaller objects are left out of a prediction that is too large
 
 
@@ -70,9 +71,14 @@ def predict(context: Context, project_id: int, progress: Progress) -> Report:
 
 
 def show_version(context: Context, project_id: int, version: str) -> None:
-    """Have Label Studio show this version, which it refuses while it has no prediction of it."""
+    """Have Label Studio show this version, which it refuses while it has no prediction of it.
+
+    Its own ordering by uncertainty looks at the predictions of the version that is shown.
+    """
+    first = context.catalog.projects.get(project_id).recipe.loop.uncertain_first
+    sampling = LEAST_SURE_FIRST if first else None
     try:
-        context.studio.set_model_version(project_id, version)
+        context.studio.set_model_version(project_id, version, sampling=sampling)
     except StudioRefused as error:
         log.info("project %s does not show %s yet: %s", project_id, version, error)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ml_backend.errors import ConfigError
 from ml_backend.loop.context import Context, Progress, Report
+from ml_backend.loop.due import resting_until
 from ml_backend.loop.labels import BACKGROUND
 from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.predict import readable_tiles
@@ -22,7 +23,8 @@ def score(context: Context, project_id: int, progress: Progress) -> Report:
     """Score every tile that may still be chosen and has no score under the current model."""
     project = context.catalog.projects.get(project_id)
     serving = Models(context).current(project)
-    follow = ("select",) if project.recipe.loop.auto_select else ()
+    wanted = project.recipe.loop.auto_select and resting_until(context, project) is None
+    follow = ("select",) if wanted else ()
     if serving is None:
         return Report("there is no model yet: the first batch goes by the images", {}, follow)
     done = score_pool(context, project, serving, progress)
@@ -35,7 +37,7 @@ def score_pool(context: Context, project: Project, serving: Serving, progress: P
     from ml_backend.selection.uncertainty import Passes, score_image
 
     scoring, rounds = project.recipe.scoring, context.catalog.rounds
-    weights = _weights(context, project, serving)
+    weights = weights_of(context, project, serving)
     known = rounds.scored(project.id, serving.version, scoring.key)
     missing = [
         tile
@@ -85,7 +87,10 @@ def look_at(
 ) -> Iterator[tuple[Tile, "Seen"]]:
     """The passes over each tile that can be read; what is drawn for it depends on its id."""
     from ml_backend.learning.passes import passes_many
+    from ml_backend.loop.ensemble import join_siblings
 
+    if scoring.passes == "ensemble":
+        join_siblings(context, project, serving)
     readable: deque[Tile] = deque()
 
     def asked() -> Iterator["Asked"]:
@@ -97,7 +102,7 @@ def look_at(
         yield readable.popleft(), seen
 
 
-def _weights(context: Context, project: Project, serving: Serving) -> tuple[float, ...] | None:
+def weights_of(context: Context, project: Project, serving: Serving) -> tuple[float, ...] | None:
     """How much each channel of the model counts in weighted_entropy; None for all alike."""
     given = project.recipe.scoring.weights
     names = (BACKGROUND, *serving.labels)

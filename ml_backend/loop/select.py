@@ -6,11 +6,13 @@ pushed twice.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ml_backend.loop.choose import Known, choose, column_of
 from ml_backend.loop.context import Context, Progress, Report
+from ml_backend.loop.due import batch_wanted
 from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.predict import readable_tiles
 from ml_backend.loop.push import push
@@ -19,6 +21,14 @@ from ml_backend.store.rows import Project, Round, Tile
 
 FIRST_LOOK = 2000  # tiles that a first batch is chosen among: a minute or so of reading images
 CHUNK = 64  # tiles between two looks at the catalog: what a crash may cost
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A round that is not written down yet, and what it was chosen by."""
+
+    record: Round
+    known: Known
 
 
 def select(context: Context, project_id: int, progress: Progress) -> Report:
@@ -30,29 +40,31 @@ def select(context: Context, project_id: int, progress: Progress) -> Report:
     if not batch_wanted(context, project):
         return Report("enough tasks are open: no new batch is needed")
     serving = Models(context).current(project)
+    draft = drafted(context, project, serving, progress)
+    if draft is None:
+        return Report("the pool is empty: everything has been asked about")
+    record = context.catalog.rounds.add(project.id, draft.record)
+    return _finish(context, project, record, progress)
+
+
+def drafted(
+    context: Context, project: Project, serving: Serving | None, progress: Progress
+) -> Draft | None:
+    """Choose the next round without writing it down; None when the pool is empty.
+
+    Called again it gives the same round, as long as pool, model and recipe are the same.
+    """
     if serving is not None:
         score_pool(context, project, serving, progress)
     tiles = context.catalog.pool.unasked(project.id)
     if not tiles:
-        return Report("the pool is empty: everything has been asked about")
+        return None
     if serving is not None:
         known = _seen(context, project, serving, progress)
     else:
         known = _unseen(context, project, tiles, progress)
     number = context.catalog.rounds.next_number(project.id)
-    record = choose(tiles, known, project.recipe, number, serving)
-    return _finish(context, project, context.catalog.rounds.add(project.id, record), progress)
-
-
-def batch_wanted(context: Context, project: Project) -> bool:
-    """Whether at most half a batch of pushed tasks is still open."""
-    return context.catalog.work.waiting(project.id) * 2 <= project.recipe.selection.batch
-
-
-def next_batch(context: Context, project: Project) -> tuple[str, ...]:
-    """Name the step that leads to the next batch, if the recipe wants it by itself."""
-    wanted = project.recipe.loop.auto_select and batch_wanted(context, project)
-    return ("score",) if wanted else ()
+    return Draft(choose(tiles, known, project.recipe, number, serving), known)
 
 
 def _seen(context: Context, project: Project, serving: Serving, progress: Progress) -> Known:

@@ -13,13 +13,12 @@ import orjson
 
 from ml_backend.errors import DataError
 from ml_backend.loop.context import Context, Progress, Report
-from ml_backend.loop.dataset import training_due
-from ml_backend.loop.masks import keep_mask, mean_dice
+from ml_backend.loop.due import batch_due, training_due
+from ml_backend.loop.masks import corrected, keep_mask, mean_dice
 from ml_backend.loop.pool import add_studio_image
 from ml_backend.loop.pull import Pull, compare_page, differing
 from ml_backend.loop.push import shows
 from ml_backend.loop.reading import notice
-from ml_backend.loop.select import next_batch
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import decode_results
 from ml_backend.store.rows import Annotation, Project, Task, Tile
@@ -43,7 +42,7 @@ def sync(context: Context, project_id: int, progress: Progress) -> Report:
     tally = _Tally()
     project = _pull(context, project_id, tally, progress)
     _heal(context, project, tally)
-    follow = ("train",) if training_due(context, project_id) else _idle(context, project)
+    follow = ("train",) if training_due(context, project_id) else batch_due(context, project)
     changed = project.reading.changed if project.reading and project.reading != before else None
     return Report(
         f"{tally.fresh} new annotations, {tally.changed} changed, {tally.gone} tasks gone, "
@@ -107,13 +106,6 @@ def _heal(context: Context, project: Project, tally: _Tally) -> None:
         readable.append(task.id)
     for info in context.studio.read_tasks(project.id, readable, predictions=True):
         _store(context, project, context.labels(project), info, tally)
-
-
-def _idle(context: Context, project: Project) -> tuple[str, ...]:
-    """Ask for the next batch when one ended without anything new to learn: all of it skipped."""
-    if context.catalog.work.waiting(project.id) or not context.catalog.rounds.any(project.id):
-        return ()
-    return next_batch(context, project) if context.catalog.pool.any_unasked(project.id) else ()
 
 
 def _store(
@@ -224,13 +216,12 @@ def _decoded(
             label_map = decode_results(results, labels, *size, unpainted_unknown=True).label_map
     except DataError as error:
         return {"mask": None, "reason": str(error)}
-    model, dice = _shown(context, labels, tile, info, raw, decoded.label_map)
+    seen = _shown(context, labels, tile, info, raw, decoded.label_map)
     return {
         "mask": keep_mask(context.blobs, project.id, label_map, labels.names, former, objects),
         "reason": "; ".join(decoded.notes) or None,
         "asides": ", ".join(decoded.asides) or None,
-        "shown_model": model,
-        "shown_dice": dice,
+        **seen,
     }
 
 
@@ -248,20 +239,24 @@ def _shown(
     info: TaskInfo,
     raw: Mapping[str, Any],
     submitted: Any,
-) -> tuple[str | None, float | None]:
-    """Which prediction the person saw, and its Dice to what they submitted."""
+) -> dict[str, Any]:
+    """Which prediction the person saw, and what they left of it."""
     version = _version_seen(info.predictions, raw)
     if version is None:
-        return None, None
+        return {}
     found = context.catalog.rounds.predictions(version, [tile.id]).get(tile.id)
     if found is None:
-        return version, None
+        return {"shown_model": version}
     regions = orjson.loads(zlib.decompress(found.result))
     try:
         shown = decode_results(regions, labels, tile.height, tile.width)
     except DataError:  # it shows labels that there are no more
-        return version, None
-    return version, mean_dice(shown.label_map, submitted)
+        return {"shown_model": version}
+    return {
+        "shown_model": version,
+        "shown_dice": mean_dice(shown.label_map, submitted),
+        "corrected": corrected(shown.label_map, submitted),
+    }
 
 
 def _version_seen(predictions: Sequence[Mapping[str, Any]], raw: Mapping[str, Any]) -> str | None:

@@ -16,17 +16,18 @@ from ml_backend.loop.dataset import (
     references_of,
     samples_of,
     source_keys,
-    training_due,
 )
+from ml_backend.loop.due import next_batch, training_due
 from ml_backend.loop.encoders import EncoderStart, start_of, weights_of
+from ml_backend.loop.ensemble import forget_checkpoints, train_siblings
 from ml_backend.loop.finish import finish
+from ml_backend.loop.gains import ByImage
 from ml_backend.loop.instances import Counting, settings_of
 from ml_backend.loop.labels import check_names
 from ml_backend.loop.masks import load_objects
 from ml_backend.loop.models import load_predictor
 from ml_backend.loop.precision import precisions_of
 from ml_backend.loop.promote import decide
-from ml_backend.loop.select import next_batch
 from ml_backend.loop.tracking import Tracked, tracked
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Model, Project
@@ -35,6 +36,7 @@ from ml_backend.store.weights import load_model, model_key, read_card, save_mode
 if TYPE_CHECKING:
     from ml_backend.learning.inference import Metrics
     from ml_backend.learning.training import EpochRecord, Trained
+    from ml_backend.loop.gains import LabelMap
 
 
 def train(context: Context, project_id: int, progress: Progress) -> Report:
@@ -76,6 +78,9 @@ def train(context: Context, project_id: int, progress: Progress) -> Report:
         progress(1, 1, f"{candidate.version}: calibrating it")
         card = _card(context, project, dataset, candidate, trained)
         card |= {"round": number, "encoder_start": start.record}
+        parent = current if start.warm else None
+        siblings = train_siblings(context, project, dataset, candidate, parent, progress)
+        card["ensemble"] = siblings or None
         _publish(context, project_id, candidate, trained, card)
     progress(1, 1, "asking the gate")
     return _gate(context, project, dataset, candidate, card)
@@ -97,7 +102,7 @@ def _abandon(context: Context, project_id: int, dataset: Dataset) -> None:
             context.catalog.models.settle(
                 project_id, model.version, decision="rejected", numbers={"reason": reason}
             )
-            _checkpoint(context, model).unlink(missing_ok=True)
+            _forget(context, model)
 
 
 def _fit(
@@ -182,6 +187,12 @@ def _checkpoint(context: Context, candidate: Model) -> Path:
     return context.settings.home.absolute() / "runs" / f"{candidate.version}.safetensors"
 
 
+def _forget(context: Context, candidate: Model) -> None:
+    """Remove the checkpoints of a training that will not go on."""
+    _checkpoint(context, candidate).unlink(missing_ok=True)
+    forget_checkpoints(context, candidate.version)
+
+
 def _initial(
     context: Context, project: Project, current: Model | None, start: EncoderStart
 ) -> tuple[dict[str, Any] | None, EncoderStart]:
@@ -255,6 +266,9 @@ def _gate(
         if current and current.card.get("labels") == card["labels"]:
             numbers["current"] = measure(context, project, current.version, dataset)
     validation = project.recipe.validation
+    by_image = {
+        side: (numbers[side] or {}).pop("by_image", None) for side in ("candidate", "current")
+    }
     decision = decide(numbers, validation)
     numbers["reason"] = decision.reason
     numbers["limits"] = validation.model_dump(
@@ -262,9 +276,13 @@ def _gate(
     )
     card["metrics"] = numbers["candidate"]
     context.catalog.models.settle(
-        project.id, candidate.version, decision=decision.name, numbers=numbers, card=card
+        project.id,
+        candidate.version,
+        decision=decision.name,
+        numbers=numbers | {"by_image": by_image},
+        card=card,
     )
-    _checkpoint(context, candidate).unlink(missing_ok=True)  # it is of no more use
+    _forget(context, candidate)
     note = EncoderStart(**card["encoder_start"]).note if card.get("encoder_start") else ""
     return Report(
         f"{candidate.version} {decision.name}: {decision.reason}{note}",
@@ -284,8 +302,8 @@ def _follow(context: Context, project: Project) -> tuple[str, ...]:
 def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
     """IoU, Dice (means over labels), accuracy, ECE and IoU by label of a version on `dataset.val`.
 
-    Pooled over all pixels; None where there was nothing to count. `instances`: how well it finds
-    objects one by one, where it cuts them.
+    Pooled over all pixels; None where there was nothing to count. `by_image`: the pixels counted
+    on each image. `instances`: how well it finds objects one by one, where it cuts them.
     """
     from ml_backend.learning.inference import evaluate
 
@@ -298,7 +316,13 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
         len(names),
         lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
     )
-    each = counting if cutting.enabled else None
+    by_image = ByImage([item.tile.image.id for item in dataset.val], len(names))
+
+    def each(index: int, predicted: "LabelMap", truth: "LabelMap") -> None:
+        by_image(index, predicted, truth)
+        if cutting.enabled:
+            counting(index, predicted, truth)
+
     metrics: Metrics = evaluate(predictor, samples, len(names), each=each)
     by_class = {
         name: None if np.isnan(value) else float(value)
@@ -310,6 +334,7 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
         "accuracy": _finite(metrics.accuracy),
         "ece": _finite(metrics.ece),
         "iou_by_class": by_class,
+        "by_image": by_image.numbers(),
     }
     return numbers | ({"instances": counting.numbers()} if cutting.enabled else {})
 

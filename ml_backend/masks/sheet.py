@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from ml_backend.masks.labels import IGNORE, PALETTE
 
 U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 
 CELL = 256
 """Longest side of a picture on the sheet, px."""
@@ -35,10 +37,7 @@ def outlined(image: U8, label_map: U8, side: int = CELL) -> U8:
     Outlines are drawn at the size of the answer, so that they stay thin and visible, and not
     where the unknown begins. Small images are enlarged by whole factors only.
     """
-    longest = max(label_map.shape)
-    factor = max(side // longest, 1) if longest <= side else side / longest
-    height, width = (max(round(size * factor), 1) for size in label_map.shape)
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+    (height, width), how = _fitting(label_map.shape, side)
     shown = np.array(cv2.resize(image, (width, height), interpolation=how), np.uint8)
     labels = np.asarray(cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST))
     y, x = np.mgrid[:height, :width]
@@ -53,6 +52,28 @@ def outlined(image: U8, label_map: U8, side: int = CELL) -> U8:
             PALETTE[(int(label) - 1) % len(PALETTE)]
         )
     return shown
+
+
+def shrunk(map_HW: NDArray[np.floating[Any]], side: int = CELL) -> F32:
+    """Bring a map (H, W) to the size at which `outlined` shows its image; float32."""
+    (height, width), how = _fitting(map_HW.shape, side)
+    values = np.asarray(map_HW, np.float32)
+    return np.asarray(cv2.resize(values, (width, height), interpolation=how), np.float32)
+
+
+def heated(map_HW: F32, ceiling: float) -> U8:
+    """Colour a map (h, w) from 0, black, over red to `ceiling`, pale yellow; above it, too."""
+    shares = np.clip(map_HW / ceiling if ceiling > 0 else np.zeros_like(map_HW), 0, 1)
+    colours_BGR = cv2.applyColorMap(np.round(shares * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.ascontiguousarray(colours_BGR[..., ::-1], np.uint8)
+
+
+def _fitting(shape: tuple[int, ...], side: int) -> tuple[tuple[int, int], int]:
+    """Height and width of what is shown of an image of this shape, and how it gets there."""
+    longest = max(shape[:2])
+    factor = max(side // longest, 1) if longest <= side else side / longest
+    height, width = (max(round(size * factor), 1) for size in shape[:2])
+    return (height, width), cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
 
 
 def contact_sheet(rows: Sequence[Row]) -> bytes:

@@ -8,12 +8,13 @@ from ml_backend.recipe.asking import Scoring, Selection
 from ml_backend.recipe.network import UNETS, Network
 from ml_backend.recipe.prediction import Instances, Prediction
 from ml_backend.recipe.pretraining import Pretraining
-from ml_backend.recipe.project import Annotators, Labels, Loop, Pool
+from ml_backend.recipe.project import Advice, Annotators, Labels, Loop, Pool
 from ml_backend.recipe.training import Training, Tuning, Validation
 from ml_backend.recipe.whole import Recipe, load_recipe, parse_recipe
 
 __all__ = [
     "UNETS",
+    "Advice",
     "Annotators",
     "Instances",
     "Labels",

@@ -12,11 +12,21 @@ from ml_backend.recipe.section import Section
 class Scoring(Section):
     """How uncertain the model is about an image."""
 
-    passes: Literal["tta", "mc_dropout", "single"] = Field(
-        "tta", description="Where the passes come from: tta, mc_dropout, or one plain pass."
+    passes: Literal["tta", "mc_dropout", "ensemble", "single"] = Field(
+        "tta",
+        description="Where the passes come from: tta, mc_dropout, ensemble, or one plain pass.",
     )
     views: int = Field(4, ge=2, le=8, description="How many test-time views of an image.")
     samples: int = Field(10, ge=2, description="How many passes of mc_dropout.")
+    members: int = Field(
+        4, ge=2, le=32, description="How many models an ensemble has, the one that serves included."
+    )
+    member_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Which share of training.steps each of the others is trained for.",
+    )
     score: str = Field("entropy", description="Name of the uncertainty score.")
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         {}, description="Label or background → its weight in weighted_entropy; others weigh 1."
@@ -29,7 +39,8 @@ class Scoring(Section):
     @property
     def key(self) -> str:
         """What scores are kept under: it changes with whatever changes their numbers."""
-        count = {"tta": self.views, "mc_dropout": self.samples}.get(self.passes, 1)
+        counts = {"tta": self.views, "mc_dropout": self.samples, "ensemble": self.members}
+        count = counts.get(self.passes, 1)
         parts = json.dumps([sorted(self.weights.items()), self.top_share])
         return f"{self.passes}-{count}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
 

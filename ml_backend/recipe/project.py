@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ml_backend.hours import read_hour, read_periods, read_zone
 from ml_backend.recipe.section import Section
 
 Annotators = Literal["latest", "all", "consensus"]
@@ -36,6 +37,20 @@ class Pool(Section):
     )
 
 
+class Advice(Section):
+    """From when on people are told to stop, or to change something."""
+
+    gain: float = Field(
+        0.005, gt=0, lt=1, description="Gain in validation IoU for which a round is worth its work."
+    )
+    dice: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Dice of prediction to submission with which a model is good enough.",
+    )
+
+
 class Loop(Section):
     """What happens without being asked."""
 
@@ -44,9 +59,37 @@ class Loop(Section):
         ge=1,
         description="Retrain after this many new annotations; null waits for a whole batch.",
     )
+    retrain_hours: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Retrain so many hours after the last training if anything is new; null does "
+        "not look at the clock.",
+    )
     auto_select: bool = Field(
         True, description="Push the next batch when a training ended and few tasks are left open."
     )
+    select_below: int | None = Field(
+        None,
+        ge=1,
+        description="Few are fewer than so many, and no training is waited for; null is at most "
+        "half a batch, after a training.",
+    )
+    select_at: str | None = Field(
+        None,
+        description="When a batch is pushed by the clock, if few tasks are open: an hour such as "
+        "02:00, or five fields of cron; null for never.",
+    )
+    uncertain_first: bool = Field(
+        True,
+        description="Have Label Studio serve the tasks first of which the model is least sure.",
+    )
+    quiet: str | None = Field(
+        None,
+        description="When no training and no selection begins by itself, such as 08:00-18:00 or "
+        "mon-fri 08:00-18:00, several separated by commas.",
+    )
+    timezone: str = Field("UTC", description="By which clock select_at and quiet are read.")
     annotators: Annotators = Field(
         "latest", description="Whose annotation counts where a task has several."
     )
@@ -56,3 +99,21 @@ class Loop(Section):
     poll_minutes: int = Field(
         5, ge=1, description="How often the schedule pulls what lost events left behind."
     )
+
+    @field_validator("select_at", mode="before")
+    @classmethod
+    def _an_hour(cls, value: object) -> str | None:
+        return None if value is None else read_hour(value)
+
+    @field_validator("quiet")
+    @classmethod
+    def _periods(cls, value: str | None) -> str | None:
+        if value is not None:
+            read_periods(value)
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _a_zone(cls, value: str) -> str:
+        read_zone(value)
+        return value

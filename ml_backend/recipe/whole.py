@@ -11,7 +11,7 @@ from ml_backend.recipe.asking import Scoring, Selection
 from ml_backend.recipe.network import Network
 from ml_backend.recipe.prediction import Instances, Prediction
 from ml_backend.recipe.pretraining import Pretraining
-from ml_backend.recipe.project import Labels, Loop, Pool
+from ml_backend.recipe.project import Advice, Labels, Loop, Pool
 from ml_backend.recipe.section import Section
 from ml_backend.recipe.training import Training, Tuning, Validation
 from ml_backend.schedule import Step, numbers, stepped
@@ -32,6 +32,7 @@ class Recipe(Section):
     selection: Selection = Selection()
     pool: Pool = Pool()
     loop: Loop = Loop()
+    advice: Advice = Advice()
     instances: Instances = Instances()
     tuning: Tuning = Tuning()
     schedule: dict[str, Step] = Field(

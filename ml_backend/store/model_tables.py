@@ -139,6 +139,22 @@ class Models:
                 for row in connection.execute(query)
             ]
 
+    def judged(self, project_id: int) -> str | None:
+        """When the gate, or a person, decided last; None if never."""
+        query = select(func.max(gates.c.created_at)).where(gates.c.project_id == project_id)
+        with self._database.read() as connection:
+            moment: str | None = connection.scalar(query)
+        return moment
+
+    def began(self, project_id: int, step: str) -> str | None:
+        """When a step was run last, however it ended; None if never."""
+        query = select(func.max(runs.c.started_at)).where(
+            runs.c.project_id == project_id, runs.c.step == step
+        )
+        with self._database.read() as connection:
+            moment: str | None = connection.scalar(query)
+        return moment
+
     def save_epoch(self, version: str, epoch: int, numbers: Numbers) -> None:
         """Keep an epoch's numbers; an epoch that was trained again replaces the old one."""
         row = {"model": version, "epoch": epoch, "numbers": numbers}

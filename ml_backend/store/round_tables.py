@@ -55,6 +55,13 @@ class Rounds:
             rows = connection.execute(query.order_by(rounds.c.number)).all()
             return [_round(connection, row) for row in rows]
 
+    def newest(self, project_id: int) -> str | None:
+        """When the last round was chosen, or None."""
+        query = select(func.max(rounds.c.created_at)).where(rounds.c.project_id == project_id)
+        with self._database.read() as connection:
+            moment: str | None = connection.scalar(query)
+        return moment
+
     def any(self, project_id: int, *, state: str | None = None) -> bool:
         """Whether there is a round at all, or one in this state."""
         query = select(rounds.c.id).where(rounds.c.project_id == project_id)

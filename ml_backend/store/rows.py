@@ -108,7 +108,9 @@ class Task:
 class Annotation:
     """One person's answer to one task.
 
-    `reading`: the key of the settings it was read with; `asides`: types of its results that are
+    `shown_model`: the version whose prediction the person saw, `shown_dice` its Dice to what they
+    submitted, `corrected` how many pixels differ. `reading`: the key of the settings it was read
+    with; `asides`: types of its results that are
     no regions.
     """
 
@@ -126,6 +128,7 @@ class Annotation:
     parent_prediction: int | None = None
     shown_model: str | None = None
     shown_dice: float | None = None
+    corrected: int | None = None
     deleted: bool = False
     reading: str = ""
     asides: str | None = None

@@ -27,6 +27,7 @@ UPGRADES = {
     2: (
         "ALTER TABLE projects ADD COLUMN compared INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE predictions ADD COLUMN key VARCHAR(80) NOT NULL DEFAULT ''",
+        "ALTER TABLE annotations ADD COLUMN corrected INTEGER",
     )
 }
 """What makes a catalog of one version one of the next; new tables and indexes make themselves."""
@@ -143,6 +144,7 @@ annotations = Table(
     Column("parent_prediction", Integer),
     Column("shown_model", String(80)),  # the version of the prediction that the person saw
     Column("shown_dice", Float),  # Dice of that prediction to the submission
+    Column("corrected", Integer),  # known pixels of the submission that it had otherwise
     Column("created_at", String(40), nullable=False),
     Column("updated_at", String(40), nullable=False),
     Column("deleted", Boolean, nullable=False, default=False),

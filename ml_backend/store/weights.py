@@ -61,22 +61,52 @@ def load_model(blobs: Blobs, key: str) -> tuple[dict[str, NDArray[Any]], dict[st
     missing, truncated or changed.
     """
     card = read_card(blobs, key)
+    return _sealed(blobs, key, WEIGHTS, card[_FILE]), card
+
+
+def save_sibling(
+    blobs: Blobs, key: str, number: int, state: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """Write weights that belong to the model under `key`; return their `{bytes, sha256}`.
+
+    They are published with that model: who reads them needs this from its card.
+    """
+    data = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in state.items()})
+    blobs.write(f"{key}/{_sibling(number)}", data)
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def load_sibling(
+    blobs: Blobs, key: str, number: int, seal: Mapping[str, Any]
+) -> dict[str, NDArray[Any]]:
+    """Return the state that was saved as `number` beside the model under `key`.
+
+    Raises `ModelFileError` where the file is gone or not the one of `seal`.
+    """
+    return _sealed(blobs, key, _sibling(number), seal)
+
+
+def _sibling(number: int) -> str:
+    return f"sibling-{number}.safetensors"
+
+
+def _sealed(blobs: Blobs, key: str, name: str, seal: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     try:
-        data = blobs.read(f"{key}/{WEIGHTS}")
+        data = blobs.read(f"{key}/{name}")
     except NotFound:
         raise ModelFileError(
-            f"{key} in {blobs.url} has lost its {WEIGHTS}; restore it or promote another version"
+            f"{key} in {blobs.url} has lost its {name}; restore it or promote another version"
         ) from None
-    seal = card[_FILE]
     if len(data) != seal["bytes"] or hashlib.sha256(data).hexdigest() != seal["sha256"]:
         raise ModelFileError(
-            f"{key}/{WEIGHTS} in {blobs.url} is damaged: {len(data)} bytes where the card says "
+            f"{key}/{name} in {blobs.url} is damaged: {len(data)} bytes where the card says "
             f"{seal['bytes']}, or another checksum; restore it or promote another version"
         )
     try:
-        return safetensors.numpy.load(data), card
+        state: dict[str, NDArray[Any]] = safetensors.numpy.load(data)
     except Exception as error:  # safetensors' own types differ between its versions
-        raise ModelFileError(f"{key}/{WEIGHTS} is no safetensors file: {error}") from error
+        raise ModelFileError(f"{key}/{name} is no safetensors file: {error}") from error
+    return state
 
 
 def read_card(blobs: Blobs, key: str) -> dict[str, Any]:

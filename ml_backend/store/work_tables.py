@@ -59,6 +59,15 @@ class Work:
             ~_answered(),
         )
 
+    def first_answer(self, project_id: int) -> str | None:
+        """When the first annotation was made that is still there, by Label Studio's clock."""
+        query = select(func.min(annotations.c.created_at)).where(
+            annotations.c.project_id == project_id, ~annotations.c.deleted
+        )
+        with self._database.read() as connection:
+            moment: str | None = connection.scalar(query)
+        return moment
+
     def moments(self, task_ids: Iterable[int]) -> dict[int, str]:
         """When tasks changed last, by Label Studio's clock, as of what is stored of them.
 

@@ -1,5 +1,6 @@
 """The command line: quick help, one-line errors, and every step without a worker."""
 
+import os
 import re
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def test_all_commands_are_there():
     """The commands that the documentation promises, and no others."""
     expected = (
         "up serve worker schedule connect sync pretrain train select predict export models status "
-        "runs tune"
+        "runs tune effort"
     )
     assert {" ".join(words) for words in COMMANDS} == {
         *expected.split(),
@@ -155,6 +156,28 @@ def test_a_round_by_hand(house):
     assert "png: 8 images" in run("export", "out", "--format", "png")
     assert Path("out/png/0.png").exists()
     assert not Path("out/coco.json").exists()
+
+
+def test_a_batch_is_looked_at_before_it_is_pushed(house):
+    """`--dry-run` prints and draws it, without a worker and without Label Studio."""
+    house.fill(8)
+    output = run("select", "--dry-run", "--sheet", "next.png")
+    assert "nothing is pushed" in output
+    assert "audit: drawn at random" in output
+    assert "look at next.png" in output
+    assert Path("next.png").read_bytes().startswith(b"\x89PNG")
+    assert house.catalog.rounds.all(house.project_id) == []
+    assert house.studio.tasks == {}
+    assert "add --dry-run" in complaint("select", "--sheet", "next.png")
+    script = [sys.executable, str(ROOT / "scripts" / "select_batch.py"), "--dry-run"]
+    done = subprocess.run(
+        script,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert "look at select-sheet.png" in done.stdout
 
 
 def test_status_says_what_cannot_be_used_and_where(house, monkeypatch):

@@ -8,9 +8,13 @@ import pytest
 from PIL import Image as Picture
 from support.commands import complaint, run
 
-from ml_backend.cli.drawing import draw_curves
+from ml_backend.cli.drawing import draw_curves, draw_effort
+from ml_backend.cli.effort import tables_of
 from ml_backend.errors import ConfigError, NotFound, StoreError
+from ml_backend.loop.advice import Advice, Audit
 from ml_backend.loop.curves import Training
+from ml_backend.loop.effort import Effort, RoundEffort, Work
+from ml_backend.loop.gains import Gains, Interval, Measured
 
 
 def training(version="p1-v1", epochs=3, **overrides):
@@ -79,3 +83,39 @@ def test_runs_lists_plots_and_prints(house):
     assert newest["epochs"][0]["val_iou"] == 0.125
     assert newest["epochs"][0]["waited"] == 0.034
     assert newest["stopped"] == "stopped after epoch 1 of 9: no better"
+
+
+def test_effort_is_shown_printed_and_drawn(house):
+    """The table names what was redone, JSON holds the same, the picture is written."""
+    assert "advice: cannot tell" in run("effort")
+    assert "no effort to draw" in complaint("effort", "--plot", "effort.png")
+    house.fill(4)
+    house.labelled_round()
+    output = run("effort", "--plot", "effort.png")
+    assert "4/4" in output
+    assert "missing: 3 more rounds" in output
+    found = json.loads(run("effort", "--json"))
+    assert found["rounds"][0]["work"]["redone"] == found["total"]["redone"] == 4
+    assert found["advice"]["verdict"] == "cannot tell"
+    with Picture.open("effort.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 5
+    assert "advice: cannot tell" in run("status")
+
+
+def test_a_curve_has_its_band(tmp_path):
+    """IoU with its interval, and the share redone of every round, as SVG."""
+    work = Work(20, 20, 12, 0.9, 300, 10.0)
+    none = Work(0, 0, 0, None, None, 0.0)
+    rows = tuple(RoundEffort(n, 20 * n, work, none, None, None, None, None) for n in (1, 2))
+    models = tuple(
+        Measured(f"p1-v{n}", n, 20 * n, "promoted", 9, Interval(0.5 + n / 9, 0.4, 0.9), None)
+        for n in (1, 2)
+    )
+    found = Effort(
+        rows, work, Gains(models, (), None), Audit(0, 0, None), Advice("cannot tell", "few")
+    )
+    draw_effort(found, tmp_path / "effort.svg", title="A $name$")
+    assert (tmp_path / "effort.svg").read_text().startswith("<?xml")
+    (work_table, curve) = tables_of(found)
+    assert list(work_table.columns[2].cells) == ["8/20", "8/20", "8/20"]
+    assert next(iter(curve.columns[4].cells)) == "0.611 (0.400 to 0.900)"

@@ -45,13 +45,21 @@ def _asked(sizes):
 @pytest.fixture(scope="module")
 def predictor():
     """A real network with dropout before its head."""
-    state = build_network(NETWORK, 2, seed=0).state_dict()
-    return predictor_from_state(state, NETWORK, 2, Prediction(window=64, overlap=16, batch_size=4))
+    way = Prediction(window=64, overlap=16, batch_size=4)
+    states = [build_network(NETWORK, 2, seed=seed).state_dict() for seed in range(3)]
+    one, *siblings = (predictor_from_state(state, NETWORK, 2, way) for state in states)
+    one.siblings = tuple(siblings)
+    return one
 
 
 @pytest.mark.parametrize(
     "scoring",
-    [Scoring(passes="single"), Scoring(views=5), Scoring(passes="mc_dropout", samples=3)],
+    [
+        Scoring(passes="single"),
+        Scoring(views=5),
+        Scoring(passes="mc_dropout", samples=3),
+        Scoring(passes="ensemble", members=3),
+    ],
     ids=lambda scoring: scoring.passes,
 )
 class TestEveryKind:
@@ -59,7 +67,7 @@ class TestEveryKind:
 
     def test_probabilities_of_every_size(self, predictor, scoring):
         """T passes that sum to one at each pixel of each image, in order, and its features."""
-        count = {"single": 1, "tta": 5, "mc_dropout": 3}[scoring.passes]
+        count = {"single": 1, "tta": 5, "mc_dropout": 3, "ensemble": 3}[scoring.passes]
         sizes = [(64, 64), (30, 71), (1, 1), (150, 40), (64, 64)]
         found = list(passes_many(predictor, iter(_asked(sizes)), scoring))
         for (height, width), seen in zip(sizes, found, strict=True):
@@ -143,6 +151,23 @@ def test_dropout_samples_are_those_of_the_layer(predictor):
     assert abs(seen.probs_TCHW.mean() - expected.mean()) < 1e-3
     spread, own = seen.probs_TCHW.std(axis=0).mean(), expected.std(axis=0).mean()
     assert abs(spread / own - 1) < 0.03
+
+
+def test_an_ensemble_is_the_answers_of_its_models(predictor):
+    """The model's own first, then each sibling's, pixel for pixel; images are not kept."""
+    asked = _asked([(64, 64), (150, 40), (30, 30)])
+    seen = list(passes_many(predictor, iter(asked), Scoring(passes="ensemble", members=3)))
+    for number, model in enumerate((predictor, *predictor.siblings)):
+        for (image, _), one in zip(asked, seen, strict=True):
+            np.testing.assert_allclose(one.probs_TCHW[number], model.probs(image), atol=0.02)
+    assert np.ptp(seen[0].probs_TCHW, axis=0).max() > 0.05
+
+
+def test_a_model_alone_is_no_ensemble():
+    """Without siblings it is refused, with the key to change."""
+    predictor = Predictor(_Brightness(), 1, window=64, overlap=16, batch_size=4)
+    with pytest.raises(ConfigError, match=r"no siblings.*scoring\.passes"):
+        next(passes_many(predictor, _asked([(8, 8)]), Scoring(passes="ensemble")))
 
 
 def test_sampling_leaves_the_model_as_it_was(predictor):

@@ -151,6 +151,19 @@ def test_pushed_tasks_carry_the_current_models_predictions(trained):
     assert trained.step("predict").numbers["shown"] == 0
 
 
+def test_label_studio_is_told_to_serve_the_least_sure_first(house):
+    """With the version that it shows; a recipe may leave the project's order alone."""
+    house.recipe({"loop.uncertain_first": False})
+    house.fill(12)
+    house.labelled_round()
+    house.step("train")
+    house.step("select")
+    assert house.studio.samplings == {}
+    house.recipe({"loop.uncertain_first": True})
+    house.step("predict")
+    assert house.studio.samplings == {house.project_id: "Uncertainty sampling"}
+
+
 def test_predict_shows_only_what_is_missing(trained):
     """Open tasks get the new version's prediction once; answered ones do not."""
     version = trained.promote_copy()

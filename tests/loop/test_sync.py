@@ -339,6 +339,7 @@ def test_what_people_saw_is_measured(house, pushed):
     assert (found[same].shown_model, found[same].shown_dice) == ("p1-v1", 1.0)
     assert found[changed].shown_model == "p1-v1"
     assert found[changed].shown_dice == pytest.approx(2 / 3)
+    assert (found[same].corrected, found[changed].corrected) == (0, 50)
 
 
 def test_a_lost_mask_file_is_pulled_again(house, pushed):

@@ -14,8 +14,9 @@ from ml_backend.learning import training
 from ml_backend.loop import train as train_module
 from ml_backend.loop.context import silent
 from ml_backend.loop.curves import trainings
-from ml_backend.loop.dataset import dataset_of, training_due
-from ml_backend.loop.effort import as_dict, efforts
+from ml_backend.loop.dataset import dataset_of
+from ml_backend.loop.due import training_due
+from ml_backend.loop.effort import as_dict, effort
 from ml_backend.loop.export import export
 from ml_backend.loop.models import Models
 from ml_backend.loop.promote import decide, promote, roll_back
@@ -468,9 +469,32 @@ def test_effort_is_counted_by_round(trained):
             task_id, prediction["result"], parent_prediction=prediction["id"], lead_time=30
         )
     trained.step("sync")
-    one, two = efforts(trained.context, trained.project_id)
-    assert (one.round, one.submitted, one.accepted, one.labelled) == (1, 4, 0, 4)
+    found = effort(trained.context, trained.project, np.random.default_rng(0))
+    one, two = found.rounds
+    assert (one.round, one.work.submitted, one.work.accepted, one.labelled) == (1, 4, 0, 4)
     assert (one.model_version, one.decision) == (f"{first(trained)}-v1", "promoted")
-    assert (two.round, two.submitted, two.accepted, two.labelled) == (2, 4, 4, 8)
-    assert (two.mean_prediction_dice, two.minutes, two.model_version) == (1.0, 2.0, None)
-    assert as_dict(two)["round"] == 2
+    assert (two.round, two.work.submitted, two.work.redone, two.labelled) == (2, 4, 0, 8)
+    assert (two.work.dice, two.work.minutes, two.model_version) == (1.0, 2.0, None)
+    assert (one.work.corrected, two.work.corrected) == (None, 0)
+    assert (one.audit.submitted, two.audit.submitted, two.audit.accepted) == (2, 2, 2)
+    assert (found.total.submitted, found.total.redone, found.total.minutes) == (8, 4, 2.0)
+    assert (found.audit.answers, found.audit.accepted, found.audit.dice.value) == (2, 2, 1.0)
+    assert found.advice.verdict == "cannot tell"
+    assert as_dict(found)["rounds"][1]["work"]["redone"] == 0
+
+
+def test_the_gate_keeps_what_each_image_said(trained):
+    """The counts add up to the IoU by which it decided, and the card does not repeat them."""
+    (gate,) = trained.catalog.models.gates(trained.project_id)
+    (model,) = trained.catalog.models.all(trained.project_id)
+    counts = gate.numbers["by_image"]["candidate"]
+    validating = {
+        item.tile.image.id for item in dataset_of(trained.context, trained.project_id).val
+    }
+    assert set(counts) == {str(image) for image in validating}
+    hits, true, said = np.sum(list(counts.values()), axis=0)[0]
+    assert hits / (true + said - hits) == pytest.approx(gate.numbers["candidate"]["iou"])
+    assert gate.numbers["by_image"]["current"] is None
+    assert "by_image" not in model.card["metrics"]
+    found = effort(trained.context, trained.project, np.random.default_rng(0))
+    assert found.gains.models[0].iou.value == pytest.approx(model.card["metrics"]["iou"])

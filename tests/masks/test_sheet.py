@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from ml_backend.masks.labels import PALETTE
-from ml_backend.masks.sheet import Row, contact_sheet, outlined
+from ml_backend.masks.sheet import Row, contact_sheet, heated, outlined, shrunk
 
 
 def colour(label):
@@ -71,3 +71,25 @@ def test_a_sheet_holds_its_pictures_unchanged():
     assert places == sorted(places)
     assert len(places) == 5
     assert places[0][0] == places[2][0] < places[3][0]
+
+
+def test_heat_goes_from_black_to_yellow():
+    """0 is black, the ceiling and all above it the brightest, between them monotone in light."""
+    values = np.array([[0, 0.2, 0.4, 0.6, 0.8, 1.0, 5.0]], np.float32)
+    shown = heated(values, 1.0)
+    light = shown.astype(int).sum(axis=2)[0]
+    assert light[0] < 10
+    assert (np.diff(light[:6]) > 0).all()
+    assert light[6] == light[5]
+    assert shown[0, 5, 0] > 200 > shown[0, 5, 2]
+    assert (heated(np.zeros((2, 2), np.float32), 0.0) == heated(values, 1.0)[0, 0]).all()
+
+
+def test_a_map_is_shown_as_large_as_its_image():
+    """Shrunk by means over areas, enlarged by repeating."""
+    assert (
+        shrunk(np.ones((20, 30)), 100).shape
+        == outlined(np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), np.uint8), 100).shape[:2]
+    )
+    chess = np.indices((100, 100)).sum(axis=0) % 2
+    assert np.allclose(shrunk(chess * 1.0, 50), 0.5)

@@ -37,6 +37,7 @@ class FakeStudio:
         self.fail = {}
         self.fail_after = {}
         self.imports = []
+        self.samplings = {}
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self._ids = itertools.count(1)
         self.tick = lambda: self.now + timedelta(seconds=1)
@@ -79,9 +80,11 @@ class FakeStudio:
         found = [number for number, row in self.projects.items() if row["title"] == title]
         return self.get_project(min(found)) if found else None
 
-    def set_model_version(self, project_id, version, *, sampling=None):  # noqa: ARG002
-        """Remember what is shown."""
+    def set_model_version(self, project_id, version, *, sampling=None):
+        """Remember what is shown, and in which order."""
         self.projects[project_id]["model_version"] = version
+        if sampling is not None:
+            self.samplings[project_id] = sampling
 
     def upload_images(self, project_id, images):
         """Keep files."""
