@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_backend.errors import JobError
-from ml_backend.host.processes import ALLOCATOR, Child, Processes, one_instance
+from ml_backend.host.allocator import ALLOCATOR
+from ml_backend.host.processes import Child, Processes, one_instance
 from ml_backend.jobs.queues import Jobs
 from ml_backend.jobs.redis_server import EmbeddedRedis
 from ml_backend.jobs.simulate import HOME, STEP, jobs_of

@@ -56,7 +56,7 @@ def test_all_commands_are_there():
     """The commands that the documentation promises, and no others."""
     expected = (
         "up serve worker schedule connect sync pretrain train select predict export models status "
-        "runs tune effort"
+        "runs tune effort simulate"
     )
     assert {" ".join(words) for words in COMMANDS} == {
         *expected.split(),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ml_backend.errors import ConfigError, DataError
 from ml_backend.loop.choose import Known, choose, column_of
 from ml_backend.loop.context import Progress, Report
-from ml_backend.loop.score import BACKGROUND
+from ml_backend.loop.labels import BACKGROUND
 from ml_backend.loop.simulate.material import Material, read_material
 from ml_backend.loop.simulate.plan import Part, Plan, Unit, ceiling_of, start_of, units_of
 from ml_backend.loop.simulate.records import Record, Records, Scored
