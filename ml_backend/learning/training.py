@@ -15,7 +15,7 @@ from ml_backend.errors import LearningError
 from ml_backend.learning.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from ml_backend.learning.data import Batch, Patches, Sample, cached
 from ml_backend.learning.device import autocast, resolve_device
-from ml_backend.learning.gradient import backward_that_fits
+from ml_backend.learning.gradient import backward_that_fits, is_out_of_memory
 from ml_backend.learning.inference import Metrics, Predictor, evaluate
 from ml_backend.learning.job import Job
 from ml_backend.learning.losses import Loss, make_loss, weights_of
@@ -201,7 +201,15 @@ def _validate(run: Run, val: Sequence[Sample], loss: Loss) -> Metrics:
         batch_size=prediction.batch_size,
         device=str(run.place),
     )
-    return evaluate(predictor, val, run.classes, loss)
+    try:
+        return evaluate(predictor, val, run.classes, loss)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise LearningError(
+            f"the validation does not fit into the memory of {run.place}: lower "
+            "prediction.batch_size or prediction.window"
+        ) from error
 
 
 def identity_of(job: Job, weights: Sequence[float] | None) -> str:
