@@ -95,7 +95,7 @@ def train_as(
     share = team.share(settings.batch_size)
     run = Run(recipe, job.classes, place, job.initial, at_once or share.stop - share.start)
     run.model = team.prepared(run.model, place)
-    identity = identity_of(job, weights)
+    identity = _identity(job, weights)
     if checkpoint:
         run.restore(*load_checkpoint(checkpoint, identity))
     epochs = min(settings.epochs, settings.steps)
@@ -113,14 +113,7 @@ def train_as(
             )
             if team.leads:
                 metrics = _validate(run, val, loss)
-                ious = [*(row.val_iou for row in run.records), metrics.mean_iou]
-                record = EpochRecord(
-                    epoch + 1, epochs, learned.loss, metrics.loss, metrics.mean_iou,
-                    metrics.mean_dice, metrics.accuracy, clock() - started,
-                    learned.seen.mean_iou(), learned.seen.mean_dice(), learned.seen.accuracy(),
-                    learned.waited, run.at_once, team.size,
-                    out_of_patience(ious, settings.patience, epochs),
-                )  # fmt: skip
+                record = _record(run, learned, metrics, epochs, clock() - started, team.size)
                 run.keep(record)
                 if checkpoint:
                     save_checkpoint(checkpoint, run.groups(), run.remember(identity))
@@ -128,6 +121,30 @@ def train_as(
             if team.agreed(place, word=run.ended):
                 break
     return Trained(run.best, run.records, run.best_epoch)
+
+
+def _record(
+    run: Run, learned: "_Learned", metrics: Metrics, epochs: int, seconds: float, processes: int
+) -> EpochRecord:
+    """The epoch after those that `run` has recorded."""
+    seen, ious = learned.seen, [*(row.val_iou for row in run.records), metrics.mean_iou]
+    return EpochRecord(
+        epoch=len(ious),
+        epochs=epochs,
+        train_loss=learned.loss,
+        val_loss=metrics.loss,
+        val_iou=metrics.mean_iou,
+        val_dice=metrics.mean_dice,
+        val_accuracy=metrics.accuracy,
+        seconds=seconds,
+        train_iou=seen.mean_iou(),
+        train_dice=seen.mean_dice(),
+        train_accuracy=seen.accuracy(),
+        waited=learned.waited,
+        at_once=run.at_once,
+        processes=processes,
+        stopped=out_of_patience(ious, run.settings.patience, epochs),
+    )
 
 
 @dataclass(frozen=True)
@@ -212,7 +229,7 @@ def _validate(run: Run, val: Sequence[Sample], loss: Loss) -> Metrics:
         ) from error
 
 
-def identity_of(job: Job, weights: Sequence[float] | None) -> str:
+def _identity(job: Job, weights: Sequence[float] | None) -> str:
     """A digest of what decides the outcome: a checkpoint is taken up by the same training only."""
     parts = [job.recipe.network.model_dump_json(), job.recipe.training.model_dump_json()]
     parts += [str(job.classes), repr(weights)]
