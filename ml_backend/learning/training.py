@@ -15,7 +15,7 @@ from ml_backend.errors import LearningError
 from ml_backend.learning.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from ml_backend.learning.data import Batch, Patches, Sample, cached
 from ml_backend.learning.device import autocast, resolve_device
-from ml_backend.learning.gradient import backward_that_fits
+from ml_backend.learning.gradient import backward_that_fits, is_out_of_memory
 from ml_backend.learning.inference import Metrics, Predictor, evaluate
 from ml_backend.learning.job import Job
 from ml_backend.learning.losses import Loss, make_loss, weights_of
@@ -102,7 +102,7 @@ def train_as(
     share = team.share(settings.batch_size)
     run = Run(job, place, at_once or share.stop - share.start)
     run.model = team.prepared(run.model, place)
-    identity = identity_of(job, weights)
+    identity = _identity(job, weights)
     if checkpoint:
         run.restore(*load_checkpoint(checkpoint, identity))
     epochs = min(settings.epochs, settings.steps)
@@ -120,14 +120,7 @@ def train_as(
             )
             if team.leads:
                 metrics = _validate(run, val, loss)
-                ious = [*(row.val_iou for row in run.records), metrics.mean_iou]
-                record = EpochRecord(
-                    epoch + 1, epochs, learned.loss, metrics.loss, metrics.mean_iou,
-                    metrics.mean_dice, metrics.accuracy, clock() - started,
-                    learned.seen.mean_iou(), learned.seen.mean_dice(), learned.seen.accuracy(),
-                    learned.waited, run.at_once, team.size,
-                    out_of_patience(ious, settings.patience, epochs),
-                )  # fmt: skip
+                record = _record(run, learned, metrics, epochs, clock() - started, team.size)
                 run.keep(record)
                 if checkpoint:
                     save_checkpoint(checkpoint, run.groups(), run.remember(identity))
@@ -135,6 +128,30 @@ def train_as(
             if team.agreed(place, word=run.ended):
                 break
     return Trained(run.best, run.records, run.best_epoch, run.precision)
+
+
+def _record(
+    run: Run, learned: "_Learned", metrics: Metrics, epochs: int, seconds: float, processes: int
+) -> EpochRecord:
+    """The epoch after those that `run` has recorded."""
+    seen, ious = learned.seen, [*(row.val_iou for row in run.records), metrics.mean_iou]
+    return EpochRecord(
+        epoch=len(ious),
+        epochs=epochs,
+        train_loss=learned.loss,
+        val_loss=metrics.loss,
+        val_iou=metrics.mean_iou,
+        val_dice=metrics.mean_dice,
+        val_accuracy=metrics.accuracy,
+        seconds=seconds,
+        train_iou=seen.mean_iou(),
+        train_dice=seen.mean_dice(),
+        train_accuracy=seen.accuracy(),
+        waited=learned.waited,
+        at_once=run.at_once,
+        processes=processes,
+        stopped=out_of_patience(ious, run.settings.patience, epochs),
+    )
 
 
 @dataclass(frozen=True)
@@ -209,10 +226,18 @@ def _validate(run: Run, val: Sequence[Sample], loss: Loss) -> Metrics:
         device=str(run.place),
         precision=run.precision,
     )
-    return evaluate(predictor, val, run.classes, loss)
+    try:
+        return evaluate(predictor, val, run.classes, loss)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise LearningError(
+            f"the validation does not fit into the memory of {run.place}: lower "
+            "prediction.batch_size or prediction.window"
+        ) from error
 
 
-def identity_of(job: Job, weights: Sequence[float] | None) -> str:
+def _identity(job: Job, weights: Sequence[float] | None) -> str:
     """A digest of what decides the outcome: a checkpoint is taken up by the same training only."""
     parts = [job.recipe.network.model_dump_json(), job.recipe.training.model_dump_json()]
     parts += [str(job.classes), repr(weights)]

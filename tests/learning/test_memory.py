@@ -93,8 +93,8 @@ def test_an_allocation_that_fails_is_recognised():
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    """Networks without BatchNorm, in which more patches than `small_memory[0]` do not fit."""
-    limit, seen = [1], []
+    """Networks without BatchNorm, in which more patches or windows than the limits do not fit."""
+    limit, seen = [1, 99], []
 
     class Norm(PatchNorm):
         """Works if it can have the memory."""
@@ -102,8 +102,8 @@ def small_memory(monkeypatch):
         def forward(self, x):
             if self.training:
                 seen.append(len(x))
-                if len(x) > limit[0]:
-                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            if len(x) > limit[0 if self.training else 1]:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return super().forward(x)
 
     monkeypatch.setattr(nn, "BatchNorm2d", Norm)
@@ -151,3 +151,10 @@ def test_a_patch_that_does_not_fit_is_an_error_with_ways_out(recipe, discs, smal
     small_memory[0][0] = 0
     with pytest.raises(LearningError, match=r"not even one patch of 32 px.*training\.patch.*fold"):
         train(discs(2), [], recipe=recipe(), classes=1)
+
+
+def test_a_validation_that_does_not_fit_names_its_own_keys(recipe, discs, small_memory):
+    """Its windows are not the training's patches."""
+    small_memory[0][1] = 0
+    with pytest.raises(LearningError, match=r"validation.*prediction\.batch_size"):
+        train(discs(2), discs(1, first=9), recipe=recipe(), classes=1)

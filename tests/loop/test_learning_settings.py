@@ -136,13 +136,14 @@ def test_labels_in_a_recipe_are_checked_when_it_is_handed_over(two_labels, key, 
 
 
 def test_the_training_hears_names_and_pool(house, heard):
-    """The loop hands over labels and references."""
+    """The loop hands over labels, references, and over how many processes to train."""
     house.recipe({"training.augmentation": "specialized"})
     house.fill(12)
     house.labelled_round()
     with pytest.raises(heard["stop"]):
         house.step("train")
     assert heard["labels"] == ("cell",)
+    assert heard["processes"] is None
     assert len(heard["pool"]) == len(references_of(house.context, house.project)) > 0
 
 
