@@ -23,7 +23,7 @@ from benchmark import DATA, Row, row
 from ml_backend.recipe import Recipe, parse_recipe
 
 SIDE = 128
-TEST_SIDE = 512  # the middle of each test section: all of a smaller one
+TEST_SIDE = 384  # the middle of each test section
 LABELLED = 20
 ARMS = ("random", "byol")
 # Sections of each stack: the pool up to the first number, the test from the second one on.

@@ -208,8 +208,8 @@ def fill_encoder(model: nn.Module, state: Mapping[str, Tensor], what: str) -> No
     missing = load_fitting(encoder, _folded(state, encoder))
     if missing:
         raise WeightsUnavailable(
-            f"{what} do not fit: {len(missing)} tensors lack or have another shape, such as "
-            f"{missing[0]!r}; {_WAY_OUT}"
+            f"{what} do not fit: {len(missing)} tensors are missing or of another shape, "
+            f"such as {missing[0]!r}; {_WAY_OUT}"
         )
 
 

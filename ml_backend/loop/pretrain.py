@@ -51,36 +51,44 @@ def pretrain(context: Context, project_id: int, progress: Progress) -> Report:
             f"project {project_id} has no training images in its pool: "
             "add some with `brushloop pool add`"
         )
-    recipe, place = project.recipe, encoders_of(project_id)
-    network = _beginning(recipe.network)
+    recipe, network = project.recipe, _beginning(project.recipe.network)
     start = start_of(context.blobs, network, project_id)
     fingerprint = _fingerprint(recipe, start, (repr(tile.content) for tile in tiles))
-    versions = list_models(context.blobs, place)
-    for key in versions:
+    published = list_models(context.blobs, encoders_of(project_id))
+    for key in published:
         if read_card(context.blobs, key)["fingerprint"] == fingerprint:
             version = key.rsplit("/", 1)[-1]
             return Report(f"nothing new since {version} was pretrained", {"version": version})
-    version = f"p{project_id}-byol{_number(versions)}"
+    version = f"p{project_id}-byol{_number(published)}"
     images = len({tile.image.sha256 for tile in tiles})
     facts = {"version": version, "project": project_id, "tiles": len(tiles), "images": images}
     material = _Material(_references(context, tiles), fingerprint, facts)
-    runs = context.settings.home.absolute() / "runs"
-    checkpoint = runs / f"{version}-{fingerprint[:16]}.safetensors"
-    for other in runs.glob(f"p{project_id}-byol*.safetensors"):
-        if other != checkpoint:  # of images or settings that have changed since
-            other.unlink(missing_ok=True)
+    checkpoint = _checkpoint(context, project_id, f"{version}-{fingerprint[:16]}")
     pretrained, card = _learn(
         context.settings, context.blobs, recipe, network, start, material, checkpoint, progress
     )
-    faults = pretrained.faults
-    broken = {tile.image.id: faults[str(tile.id)] for tile in tiles if str(tile.id) in faults}
+    broken = {
+        tile.image.id: pretrained.faults[str(tile.id)]
+        for tile in tiles
+        if str(tile.id) in pretrained.faults
+    }
     left = (repr(tile.content) for tile in tiles if tile.image.id not in broken)
-    card["fingerprint"] = _fingerprint(recipe, start, left)  # that of the next call
-    _publish(context.blobs, f"{place}/{version}", pretrained, card)
+    card["fingerprint"] = _fingerprint(recipe, start, left)  # what the next call will find
+    _publish(context.blobs, f"{encoders_of(project_id)}/{version}", pretrained, card)
     for image_id, reason in broken.items():
         context.catalog.pool.quarantine(image_id, reason)
     checkpoint.unlink(missing_ok=True)
     return Report(_summary(version, card), {"version": version, **_course(card)})
+
+
+def _checkpoint(context: Context, project_id: int, name: str) -> Path:
+    """Where an unfinished pretraining is kept; those of former images or settings are given up."""
+    runs = context.settings.home.absolute() / "runs"
+    checkpoint = runs / f"{name}.safetensors"
+    for other in runs.glob(f"p{project_id}-byol*.safetensors"):
+        if other != checkpoint:
+            other.unlink(missing_ok=True)
+    return checkpoint
 
 
 def pretrain_folder(
