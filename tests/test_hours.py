@@ -4,7 +4,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ml_backend.errors import ConfigError
@@ -70,6 +70,7 @@ def test_every_night_of_a_year_has_its_hour_once():
 
 
 @given(MOMENTS)
+@example(datetime(2026, 10, 25, 1, 15, tzinfo=UTC))  # the second 02:15 in Berlin
 def test_the_next_time_is_later(moment):
     """Whatever the clock on the wall does, an hour that comes is never one that has been."""
     for expression in ("30 2 * * *", "*/10 * * * *"):

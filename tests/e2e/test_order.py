@@ -9,7 +9,7 @@ from ml_backend.loop.context import Context
 
 from .test_loop import wait
 
-pytestmark = [pytest.mark.studio, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.studio, pytest.mark.timeout(900)]
 FEW = 4  # tasks: fewer would be served in the right order by chance
 
 
