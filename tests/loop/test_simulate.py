@@ -1,0 +1,259 @@
+"""Simulations of seconds: every strategy, the same numbers anywhere, carried on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+from support.simulation import make_folders, open_simulation, source_of
+
+from ml_backend.errors import ConfigError, DataError, NothingToLearn, StoreError, UnknownName
+from ml_backend.loop.context import silent
+from ml_backend.loop.simulate.figures import collect
+from ml_backend.loop.simulate.material import read_material
+from ml_backend.loop.simulate.plan import (
+    Part,
+    Unit,
+    all_units,
+    ask,
+    parts_of,
+    settle,
+    small_recipe,
+    start_of,
+)
+from ml_backend.loop.simulate.report import write_report
+from ml_backend.loop.simulate.run import choose_next, first_tiles, open_bench, run_part
+from ml_backend.selection.strategies import STRATEGIES
+
+PLAY = """
+import sys
+from pathlib import Path
+from support.simulation import open_simulation
+from ml_backend.loop.context import silent
+from ml_backend.loop.simulate.plan import parts_of
+from ml_backend.loop.simulate.run import run_part
+bench = open_simulation(Path(sys.argv[1]), Path(sys.argv[2]))
+for stage in parts_of(bench.plan):
+    for part in stage:
+        run_part(bench, part, lambda *_: print("progress", flush=True))
+"""
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Give six pictures with masks: four tiles each."""
+    folder = tmp_path_factory.mktemp("pictures")
+    make_folders(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def played(folder, tmp_path_factory):
+    """Give a simulation of two strategies that has been played to its end."""
+    bench = open_simulation(folder, tmp_path_factory.mktemp("played"))
+    play(bench)
+    return bench
+
+
+def play(bench):
+    """Do all parts."""
+    for stage in parts_of(bench.plan):
+        for part in stage:
+            run_part(bench, part, silent)
+
+
+def numbers(out):
+    """Everything that is kept of the trainings, but how long they took."""
+    rows = {}
+    for path in sorted(Path(out, "units").rglob("*.json")):
+        row = json.loads(path.read_text())
+        del row["seconds"]
+        rows[path.relative_to(out).as_posix()] = row
+    return rows
+
+
+def test_a_curve_spends_a_batch_a_round(played):
+    """Disjoint rounds of the pool, costs that add up, and one start for all strategies."""
+    material, records = played.material, played.records
+    start = records.read(start_of(0))
+    for name in played.plan.strategies:
+        known = list(start.chosen)
+        for number in (1, 2):
+            record = records.read(Unit(name, 0, number))
+            assert len(record.chosen) == 2
+            assert not set(known) & set(record.chosen)
+            known += record.chosen
+            assert record.tiles == len(known) == 2 + 2 * number
+            assert record.foreground == material.foreground_N[known].sum()
+            assert record.objects == material.objects_N[known].sum()
+            assert record.images == len({material.tiles[tile].image.id for tile in known})
+            assert 0 <= record.iou <= 1
+    ceiling = records.read(Unit("ceiling-x1", 0, 0))
+    assert ceiling.tiles == len(material.tiles)
+
+
+def test_test_images_are_never_learned_from(played):
+    """No tile of the pool is cut from an image that judges."""
+    learned = {tile.image.name for tile in played.material.tiles}
+    judging = {sample.name.split(" ")[0] for sample in played.material.test}
+    assert len(learned) == 4
+    assert len(judging) == 2
+    assert not learned & judging
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_every_strategy_can_be_simulated(played, name):
+    """Whatever is registered chooses from what is known, the same twice, nothing twice."""
+    start = played.records.read(start_of(0))
+    scored = played.records.scored(start_of(0))
+    unit = Unit(name, 0, 1)
+    tiles, lift = choose_next(played, unit, scored, start.chosen)
+    assert len(set(tiles)) == len(tiles) == 2
+    assert not set(tiles) & set(start.chosen)
+    assert np.isfinite(lift)
+    assert choose_next(played, unit, scored, start.chosen) == (tiles, lift)
+
+
+def test_top_takes_the_most_uncertain_tiles(played):
+    """The scores that are kept are those that the choice goes by."""
+    start = played.records.read(start_of(0))
+    scored = played.records.scored(start_of(0))
+    free = [tile.id for tile in played.material.tiles if tile.id not in start.chosen]
+    best = sorted(free, key=lambda tile: -scored.row(tile)["entropy:mean"])[:2]
+    assert list(played.records.read(Unit("top", 0, 1)).chosen) == best
+
+
+def test_killed_and_carried_on_by_another_process(folder, played, tmp_path):
+    """What a killed process left is kept, the rest is added, and all is as if done in one go."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", PLAY, str(folder), str(out)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        for _ in range(3):  # a start is done, a round begun
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    done = numbers(out)
+    assert 0 < len(done) < len(numbers(played.records.folder))
+    before = {path: path.stat().st_mtime_ns for path in (out / "units").rglob("*.json")}
+    play(open_simulation(folder, out))
+    assert numbers(out) == numbers(played.records.folder)
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_a_start_without_objects_gets_one(folder, tmp_path):
+    """Whatever the draw, there is something to learn."""
+    bench = open_simulation(folder, tmp_path, start=1)
+    objects = bench.material.foreground_N
+    assert (objects == 0).any()
+    for seed in range(20):
+        assert objects[first_tiles(bench, seed)].any()
+    assert len({tuple(first_tiles(bench, seed)) for seed in range(20)}) > 5
+
+
+def test_a_folder_holds_one_question(folder, played, tmp_path):
+    """More strategies, seeds and rounds are welcome; another recipe is refused by its key."""
+    out = tmp_path / "out"
+    open_simulation(folder, out)
+    more = open_simulation(folder, out, seeds=2, rounds=3, strategies=("power",))
+    assert more.plan.strategies == ("random", "power")
+    assert open_bench(more.records, more.settings).plan == more.plan
+    other = played.plan.model_copy(
+        update={"recipe": played.plan.recipe.changed({"training.steps": 3})}
+    )
+    with pytest.raises(ConfigError, match=r"other recipe\.training\.steps"):
+        more.records.begin(other, played.material)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("do not lose me")
+    with pytest.raises(ConfigError, match="holds other files"):
+        open_simulation(folder, tmp_path / "full")
+
+
+def test_changed_images_and_damaged_files_are_said(tmp_path):
+    """Masks that changed meanwhile, and records that are none."""
+    make_folders(tmp_path / "pictures", 3)
+    bench = open_simulation(tmp_path / "pictures", tmp_path / "out", rounds=1)
+    run_part(bench, Part("start", "", 0), silent)
+    for ending in ("json", "npz"):
+        (tmp_path / "out" / f"{start_of(0).key}.{ending}").write_bytes(b"{")
+    with pytest.raises(StoreError, match=r"0-0\.json is damaged: delete it"):
+        bench.records.read(start_of(0))
+    with pytest.raises(StoreError, match=r"0-0\.npz is damaged: delete it"):
+        bench.records.scored(start_of(0))
+    Picture.new("L", (64, 64), 255).save(tmp_path / "pictures" / "masks" / "0.png")
+    with pytest.raises(DataError, match="changed while the simulation ran"):
+        open_bench(bench.records, bench.settings)
+
+
+def test_masks_as_people_have_them(tmp_path):
+    """Objects are counted by number where masks number them, else by component."""
+    images, masks = make_folders(tmp_path, 4)
+    label_map = np.zeros((64, 64), np.uint16)
+    label_map[2:10, 2:10], label_map[2:10, 10:20] = 1, 2
+    label_map[40:50, 40:50] = 3
+    for path in images.iterdir():
+        Picture.fromarray(label_map).save(masks / path.name)
+    material = read_material(source_of(tmp_path), 32)
+    assert material.objects_N[:4].tolist() == [2, 0, 0, 1]
+    assert material.foreground_N[:4].tolist() == [8 * 18, 0, 0, 100]
+    for path in images.iterdir():
+        Picture.fromarray((label_map > 0).astype(np.uint8) * 255).save(masks / path.name)
+    assert read_material(source_of(tmp_path), 32).objects_N[:4].tolist() == [1, 0, 0, 1]
+    assert read_material(source_of(tmp_path), None).objects_N[:1].tolist() == [2]
+
+
+def test_which_images_judge(folder, tmp_path):
+    """Spread as a project's would be, or the end of a stack; broken images are set aside."""
+    last = read_material(source_of(folder, test_part="last"), None)
+    assert [sample.name for sample in last.test] == ["4.png", "5.png"]
+    some = read_material(source_of(folder, most_pool=6, most_test=3), 32)
+    assert (len(some.tiles), some.images, len(some.test)) == (6, 4, 3)
+    assert [tile.id for tile in some.tiles] == list(range(6))
+    images, masks = make_folders(tmp_path, 4)
+    (images / "0.png").write_bytes(b"no picture")
+    assert [name for name, _ in read_material(source_of(tmp_path), 32).set_aside] == ["0.png"]
+    for path in masks.iterdir():
+        Picture.new("L", (64, 64)).save(path)
+    with pytest.raises(NothingToLearn, match=r"must both show an object; 1 images cannot be used"):
+        read_material(source_of(tmp_path), 32)
+    for name in ("1.png", "2.png", "3.png"):
+        (masks / name).unlink()
+    with pytest.raises(DataError, match="at least two are needed"):
+        read_material(source_of(tmp_path), 32)
+
+
+def test_a_plan_fits_its_pool(played):
+    """Small batches and fewer rounds for small pools; what cannot be is said."""
+    plan = played.plan.model_copy(update={"start": None, "rounds": 5})
+    assert settle(plan, 1000, batch=None).recipe.selection.batch == 8
+    small = settle(plan, 40, batch=None)
+    assert (small.recipe.selection.batch, small.start, small.rounds) == (2, 2, 5)
+    assert settle(plan, 40, batch=10).rounds == 2
+    with pytest.raises(ConfigError, match="too few to choose 10 after a start of 10"):
+        settle(plan, 20, batch=10)
+    with pytest.raises(UnknownName, match="selection strategy 'best'"):
+        settle(plan.model_copy(update={"strategies": ("best",)}), 1000, batch=None)
+    with pytest.raises(ConfigError, match=r"source\.test_part"):
+        ask(played.plan.model_dump() | {"source": {"test_part": "first"}})
+    assert small_recipe(100).training.patch == 96
+    assert small_recipe(None).pool.tile == 128
+
+
+def test_the_report_is_complete_and_repeatable(played):
+    """A line for each training, a picture, a text that names every strategy."""
+    written = write_report(played.plan, played.material, played.records)
+    rows = (written.folder / "curves.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(all_units(played.plan))
+    assert rows[0].startswith("arm,seed,round,tiles,images,foreground_px,objects,steps,iou,dice")
+    text = (written.folder / "report.md").read_text()
+    assert text.count("`top`") == 4
+    assert (written.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [line.split(":")[0] for line in written.lines] == ["random", "top"]
+    assert write_report(played.plan, played.material, played.records) == written
+    assert (written.folder / "report.md").read_text() == text
+    assert collect(played.plan, played.records).baseline.tiles.tolist() == [[2, 4, 6]]
