@@ -34,7 +34,7 @@ from ml_backend.samples import make_samples
 RECIPE = Path(__file__).resolve().parents[1] / "configs/plankton.yaml"
 SEEDS = 3
 STEPS = 150
-SMALL = {"network.encoder": "resnet18", "training.batch_size": 8, "training.patch": 128}
+SMALL = {"network.encoder": "resnet18", "training.batch_size": 4, "training.patch": 128}
 CLEAN, POOL, TEST = 77, 40, 40  # images
 POOL_SEED, TEST_SEED = 101, 202
 ANNOTATED = 5

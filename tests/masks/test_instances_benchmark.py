@@ -20,10 +20,11 @@ def instances(monkeypatch, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "network: {depth: 3, decoder_width: 8, fold: 1}\n"
-        "training: {steps: 30, epochs: 1, batch_size: 2, patch: 64, learning_rate: 0.01}\n"
+        "training: {batch_size: 2, patch: 64, learning_rate: 0.01}\n"
         "instances: {enabled: true}\n",
         encoding="utf-8",
     )
+    monkeypatch.setattr(module, "SMALL", {"training.steps": 30, "training.epochs": 1})
     for name, value in {"RECIPE": recipe, "DATA": tmp_path, "DRAWN": 8, "SEEDS": 1}.items():
         monkeypatch.setattr(module, name, value)
     return module
