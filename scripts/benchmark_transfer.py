@@ -3,9 +3,9 @@
 What `benchmark.py transfer` runs. The source is ../shared/data/plankton_ndsb_derived, or the
 package's clean samples without it; the target is the package's noisy samples, whose masks are
 exact. All arms take the same steps by the recipe configs/plankton.yaml, made small (`SMALL`), and
-differ in nothing but what is said of them here. The test images are frozen and choose nothing: there is no
-validation, the last weights count. The pool whose looks `specialized` borrows, and from which the
-few annotated target images are drawn, holds other images than the test.
+differ in nothing but what is said of them here. The test images are frozen and choose nothing:
+there is no validation, the last weights count. The pool whose looks `specialized` borrows, and from
+which the few annotated target images are drawn, holds other images than the test.
 """
 
 import io

@@ -17,9 +17,7 @@ def transfer(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     module = importlib.import_module("benchmark_transfer")
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        "network: {depth: 3, decoder_width: 4}\n", encoding="utf-8"
-    )
+    recipe.write_text("network: {depth: 3, decoder_width: 4}\n", encoding="utf-8")
     small = {"RECIPE": recipe, "DATA": tmp_path / "none", "SEEDS": 1, "STEPS": 1}
     monkeypatch.setattr(module, "SMALL", {"training.batch_size": 2, "training.patch": 64})
     counts = {"CLEAN": 3, "POOL": 5, "TEST": 2, "ANNOTATED": 2, "SHOWN": 1}
