@@ -34,11 +34,12 @@ from ml_backend.samples import make_samples
 RECIPE = Path(__file__).resolve().parents[1] / "configs/plankton.yaml"
 SEEDS = 3
 STEPS = 150
-SMALL = {"network.encoder": "resnet18", "training.batch_size": 8, "training.patch": 128}
+SMALL = {"network.encoder": "resnet18", "training.batch_size": 4, "training.patch": 128}
 CLEAN, POOL, TEST = 77, 40, 40  # images
 POOL_SEED, TEST_SEED = 101, 202
 ANNOTATED = 5
-SHOWN, CELL, COLOURS = 3, 192, 48
+SHOWN, CELL, GREYS = 3, 192, 48
+RIGHT, WRONG, MISSED = (255, 255, 255), (220, 40, 40), (60, 110, 255)
 
 FEW = f"specialized + {ANNOTATED} target images"
 OWN_MASKS = "specialized, masks by bootstrap"
@@ -155,15 +156,23 @@ def draw(test: list[Sample], predictors: dict[str, Predictor], path: Path) -> No
         lines.append(SheetRow(title, [shrunk(picture) for picture in pictures]))
     sheet = Image.open(io.BytesIO(contact_sheet(lines)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    sheet.quantize(palette=palette(), dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def palette() -> Image.Image:
+    """Greys for the images, and the colours of the masks, which are too rare to be found."""
+    greys = [(grey,) * 3 for grey in np.linspace(0, 255, GREYS).astype(int).tolist()]
+    image = Image.new("P", (1, 1))
+    image.putpalette([channel for colour in (*greys, WRONG, MISSED) for channel in colour])
+    return image
 
 
 def errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Colour a mask by what is right about it."""
     picture = np.zeros((*truth.shape, 3), np.uint8)
-    picture[found & truth] = (255, 255, 255)
-    picture[found & ~truth] = (220, 40, 40)
-    picture[~found & truth] = (60, 110, 255)
+    picture[found & truth] = RIGHT
+    picture[found & ~truth] = WRONG
+    picture[~found & truth] = MISSED
     return picture
 
 

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -57,6 +58,16 @@ def test_arms_differ_in_nothing_else(transfer, tmp_path):
         {sample.load()[0].tobytes() for sample in side} for side in (domains.pool, domains.test)
     )
     assert (len(pool), len(test), len(pool & test)) == (5, 2, 0)
+
+
+def test_right_wrong_and_missed_keep_their_colours(transfer):
+    """However few pixels there are of one."""
+    found, truth = np.zeros((2, 40, 40), bool)
+    found[0, :2], truth[0, 1:3] = True, True
+    picture = transfer.errors(found, truth)
+    kept = Image.fromarray(picture).quantize(palette=transfer.palette(), dither=Image.Dither.NONE)
+    np.testing.assert_array_equal(np.asarray(kept.convert("RGB")), picture)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 4
 
 
 def test_a_row_holds_only_with_every_seed(monkeypatch):

@@ -20,11 +20,13 @@ def instances(monkeypatch, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "network: {depth: 3, decoder_width: 8, fold: 1}\n"
-        "training: {steps: 30, epochs: 1, batch_size: 2, patch: 64, learning_rate: 0.01}\n"
+        "training: {batch_size: 2, patch: 64, learning_rate: 0.01}\n"
         "instances: {enabled: true}\n",
         encoding="utf-8",
     )
-    for name, value in {"RECIPE": recipe, "DATA": tmp_path, "DRAWN": 8, "SEEDS": 1}.items():
+    monkeypatch.setattr(module, "SEEDS", 1)
+    monkeypatch.setattr(module, "SMALL", {"training.steps": 30, "training.epochs": 1})
+    for name, value in {"RECIPE": recipe, "DATA": tmp_path, "DRAWN": 8, "CUT": 64}.items():
         monkeypatch.setattr(module, name, value)
     return module
 
@@ -41,8 +43,9 @@ def test_rows_have_the_promised_form(instances, monkeypatch, capsys, tmp_path):
     for row in rows:
         assert list(row) == ["case", "ours", "other", "ratio", "unit", "target", "holds"]
     assert rows[0]["ours"] > 1.2 * rows[0]["other"] > 0  # discs that touch are told apart
-    with Image.open(tmp_path / "instances.png") as picture:
-        assert picture.width > 4 * instances.CELL
+    for name in ("instances-true.png", "instances.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 4 * instances.CELL
 
 
 def test_no_image_is_on_two_sides(instances):
@@ -51,6 +54,14 @@ def test_no_image_is_on_two_sides(instances):
     names = [one.sample.name for side in sides for one in side]
     assert [len(side) for side in sides] == [4, 2, 2]
     assert len(set(names)) == 8
+
+
+def test_what_was_cut_is_shown(instances):
+    """All pixels of a component of several objects, and none of one that stayed whole."""
+    whole, parts = np.zeros((2, 4, 9), np.int32)
+    whole[1:3, 1:4], whole[1:3, 5:8] = 1, 2
+    parts[1:3, 1:4], parts[1:3, 5:6], parts[1:3, 6:8] = 1, 2, 3
+    np.testing.assert_array_equal(instances.cut_apart(whole, parts), whole == 2)
 
 
 def test_the_busiest_place_is_inside_and_the_fullest(instances, monkeypatch):
