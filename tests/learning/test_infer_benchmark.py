@@ -24,6 +24,9 @@ def infer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "TURNS", 1)
     fixed = Precisions("float32", "float32", {}, {})
     monkeypatch.setattr("ml_backend.learning.precision.measure", lambda *_, **__: fixed)
+    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    pair = image, (image[..., 0] > 99).astype(np.uint8)
+    monkeypatch.setattr(module, "section", lambda _number: pair)
     monkeypatch.setattr(module, "learned", lambda _steps, learned=module.learned: learned(1))
     monkeypatch.setattr(
         module, "peak_of_stream", lambda side: {"peak": 3 << 20, "added": 1 << 19, "side": side}
