@@ -46,15 +46,12 @@ class Material:
 
 def rows(*, quick: bool = False) -> Iterator[Row]:
     """Measure an image of 2048² and one of 16,000²; a sixteenth of their sides if `quick`."""
-    import torch
-
     from ml_backend.learning.device import resolve_device
     from ml_backend.learning.precision import measure
 
     small = 16 if quick else 1
     precision = measure(NETWORK, resolve_device("cpu"), clock=time.perf_counter).prediction
     material = Material(learned(4 if quick else STEPS), unseen(2048 // small), precision)
-    torch.manual_seed(0)
     yield from times(material)
     yield from sides(material)
     yield from seams(material)

@@ -58,9 +58,13 @@ def normalise(
     """
     if stats_N2 is None:
         stats_N2 = np.array([image_stats(image) for image in images_NHWC])
-    stats = torch.as_tensor(np.asarray(stats_N2, np.float32)).reshape(-1, 2, 1, 1, 1)
-    images = torch.from_numpy(np.ascontiguousarray(images_NHWC))
-    return images.sub(stats[:, 0]).div_(stats[:, 1]).permute(0, 3, 1, 2)
+    values = np.empty(images_NHWC.shape, np.float32)
+    for image, (centre, half), out in zip(
+        images_NHWC, np.asarray(stats_N2, np.float32), values, strict=True
+    ):
+        table = (np.arange(256, dtype=np.float32) - centre) / half  # a third of the time
+        out[...] = cv2.LUT(np.ascontiguousarray(image), table).reshape(out.shape)
+    return torch.from_numpy(values).permute(0, 3, 1, 2)
 
 
 def out_channels(classes: int) -> int:

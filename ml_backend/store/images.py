@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
 from ml_backend.store.blobs import Blobs, local_folder, natural_order
-from ml_backend.store.raster import MAX_PIXELS, Raster, read_raster
+from ml_backend.store.raster import MAX_PIXELS, Raster, map_tiff, read_raster
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
 Box = tuple[int, int, int, int]
@@ -21,6 +21,7 @@ Box = tuple[int, int, int, int]
 MAX_BYTES = 2**31
 """Larger files are not fetched."""
 
+_TIFF = {".tif", ".tiff"}
 _PERCENTILES = (0.1, 99.9)
 _SAMPLE = 2**20  # percentiles of a regular grid of about a million pixels are exact enough
 
@@ -90,7 +91,8 @@ class ImageSource:
     """Images by URI: an absolute path, `file:`, any fsspec URL, or else a key of `blobs`.
 
     Keeps the last decoded images, up to `cache_bytes`, because the tiles of one image are asked
-    for one after another. Safe to share between threads.
+    for one after another. A TIFF of more bytes than that is left on the disk, if its pixels lie
+    there as they are. Safe to share between threads.
     """
 
     def __init__(
@@ -134,6 +136,8 @@ class ImageSource:
             if image is not None:
                 self._cache.move_to_end(uri)
         if image is None:
+            image = self._mapped(uri)
+        if image is None:
             image = decode_image(self.fetch(uri), uri)
             image.flags.writeable = False
             self._keep(uri, image)
@@ -147,6 +151,12 @@ class ImageSource:
                 "the file was replaced; add the pool again"
             )
         return image[y : y + height, x : x + width]
+
+    def _mapped(self, uri: str) -> NDArray[np.uint8] | None:
+        path = None if _is_key(uri) else local_folder(uri)
+        if path is None or path.suffix.lower() not in _TIFF or not path.is_file():
+            return None
+        return map_tiff(path, self._cache_bytes)
 
     def _keep(self, uri: str, image: NDArray[np.uint8]) -> None:
         with self._lock:

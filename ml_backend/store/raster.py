@@ -8,6 +8,7 @@ from the header and checked before a pixel is decoded.
 import io
 import struct
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -18,8 +19,8 @@ from PIL import Image, UnidentifiedImageError
 
 from ml_backend.errors import ImageUnreadable
 
-MAX_PIXELS = 2**28
-"""Larger images are refused: 268 megapixels, 0.8 GB once decoded to RGB."""
+MAX_PIXELS = 2**29
+"""Larger images are refused: 537 megapixels, 1.6 GB once decoded to RGB."""
 
 # Pillow's own limit is lower and only warns; `_check_size` stands in for it.
 Image.MAX_IMAGE_PIXELS = None
@@ -33,6 +34,10 @@ _DIRECT_TIFF = {
     tifffile.PHOTOMETRIC.PALETTE,
 }
 _PILLOW_NATIVE = {"1", "L", "I", "F", "RGB", "LA", "RGBA", "I;16", "I;16L", "I;16B", "I;16N"}
+_MAPPED = {
+    (tifffile.PHOTOMETRIC.MINISBLACK, 1, tifffile.PLANARCONFIG.CONTIG),
+    (tifffile.PHOTOMETRIC.RGB, 3, tifffile.PLANARCONFIG.CONTIG),
+}
 _ORIENTATION = 274  # the tag's number in EXIF and in TIFF
 
 
@@ -84,6 +89,37 @@ def read_raster(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Raster:
         raise ImageUnreadable(
             f"{name} is damaged or truncated ({reason}); copy or export it again"
         ) from error
+
+
+def map_tiff(path: Path, at_least: int, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | None:
+    """(H, W, 3) uint8, read-only, of an uncompressed 8-bit TIFF where it lies on the disk.
+
+    Only its pages that are looked at are read. Grey is shown as three channels without being
+    copied. None for any other file, one of less than `at_least` bytes, and one to be refused.
+    """
+    if path.stat().st_size < at_least:
+        return None
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            tag = page.tags.get(_ORIENTATION)
+            plain = page.is_memmappable and page.dtype == np.uint8 and page.imagedepth == 1
+            kind = page.photometric, page.samplesperpixel, page.planarconfig
+            ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=True)]
+            if (
+                not plain
+                or kind not in _MAPPED
+                or (tag is not None and tag.value != 1)
+                or page.imagelength * page.imagewidth > max_pixels
+                or max(ends, default=0) > path.stat().st_size
+            ):
+                return None
+            values: NDArray[np.uint8] = tifffile.memmap(path, page=0, mode="r")
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return None  # decoding says what is wrong with it
+    if values.ndim == 2:
+        return np.broadcast_to(values[..., None], (*values.shape, 3))
+    return values
 
 
 def _check_size(name: str, height: int, width: int, max_pixels: int) -> None:

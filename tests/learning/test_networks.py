@@ -234,3 +234,17 @@ def test_torchvision_shim_in_a_fresh_process():
     """Importing the networks works whether or not torchvision's operators load."""
     code = "import ml_backend.learning.networks, torchvision; torchvision.ops.nms"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+def test_normalising_is_arithmetic_to_the_last_bit():
+    """The table that values are looked up in holds (value - centre) / half-width, float32."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 5, 7, 3), np.uint8)
+    stats = np.array([[100.5, 16.0], [3.25, 77.0], [200.0, 33.3]], np.float32)
+    expected = (images.astype(np.float32) - stats[:, :1, None, None]) / stats[:, 1:, None, None]
+    for shown in (images, images[:, :1, :1]):
+        found = normalise(shown, stats)
+        assert found.dtype == torch.float32
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        part = expected[:, : shown.shape[1], : shown.shape[2]]
+        np.testing.assert_array_equal(found.permute(0, 2, 3, 1).numpy(), part)

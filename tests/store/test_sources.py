@@ -10,7 +10,7 @@ from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import ImageSource, find_images
 
-from .pictures import png
+from .pictures import png, tiff
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 17, 3), np.uint8)
 
@@ -126,3 +126,38 @@ def test_a_pool_that_moved_blames_no_image(source, tmp_path):
     """Where the whole folder is gone the error says so, and is not one of a broken image."""
     with pytest.raises(PoolMoved, match=r"gone/scans is gone: mount it again.*pool add"):
         source.fetch(str(tmp_path / "gone" / "scans" / "a.png"))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "mapped"),
+    [
+        (RGB, {}, True),
+        (RGB[..., 0], {}, True),
+        (RGB, {"compression": "deflate"}, False),
+        (RGB[..., 0].astype(np.uint16), {}, False),
+        (RGB[..., 0], {"photometric": "miniswhite"}, False),
+        (np.dstack([RGB, RGB[..., :1]]), {"extrasamples": ["unassalpha"]}, False),
+        (RGB, {"extratags": [(274, 3, 1, 3, True)]}, False),
+    ],
+)
+def test_large_plain_tiffs_are_read_where_they_lie(tmp_path, pixels, options, mapped):
+    """An uncompressed 8-bit one is never loaded whole; whatever else, the pixels are the same."""
+    path = tmp_path / "large.tif"
+    path.write_bytes(tiff(pixels, **options))
+    expected = ImageSource(Blobs(tmp_path)).pixels(str(path))
+    source = ImageSource(Blobs(tmp_path), cache_bytes=100)
+    fetched = []
+    source.fetch = lambda uri: fetched.append(uri) or path.read_bytes()
+    found = source.pixels(str(path))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(source.pixels(str(path), (3, 5, 7, 11)), expected[5:16, 3:10])
+    assert bool(fetched) == (not mapped)
+    assert not found.flags.writeable
+
+
+def test_a_truncated_large_tiff_is_refused(tmp_path):
+    """Its pixels end beyond the file: it is decoded as ever, which says so."""
+    path = tmp_path / "large.tif"
+    path.write_bytes(tiff(RGB)[:-200])
+    with pytest.raises(ImageUnreadable, match="truncated"):
+        ImageSource(Blobs(tmp_path), cache_bytes=100).pixels(str(path))
