@@ -3,12 +3,15 @@
 Columns: `image`; `source`, who drew it: annotation, given (with the image), model or both (people
 and the model); `task_url` and `annotator`, with a space between several, `version` and `split`,
 empty where they are not known; `width`, `height` and `unknown`, px; then one column a label,
-`area:<label>`, px. UTF-8, commas, quotes where needed, lines end in LF.
+`area:<label>`, px; what overlaps counts for each. UTF-8, commas, quotes where needed, lines end in
+LF.
 """
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from ml_backend.export.formats import Add, exporter
 from ml_backend.export.items import ExportItem
@@ -42,6 +45,10 @@ def _row(cells: Sequence[str | int]) -> bytes:
 def _cells(item: ExportItem, labels: int) -> list[str | int]:
     known = [item.name, item.source, item.task_url, item.annotator, item.version, item.split]
     height, width = item.label_map.shape
-    counts = pixel_counts(item.label_map).tolist()
+    unknown = int(np.count_nonzero(item.label_map == IGNORE))
+    if item.overlapping:
+        areas = [int(item.pixels_of(label).sum()) for label in range(1, labels + 1)]
+    else:
+        areas = pixel_counts(item.label_map)[1 : labels + 1].tolist()
     texts = ["" if text is None else text for text in known]
-    return [*texts, width, height, counts[IGNORE], *counts[1 : labels + 1]]
+    return [*texts, width, height, unknown, *areas]

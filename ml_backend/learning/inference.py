@@ -25,6 +25,7 @@ from ml_backend.learning.networks import (
     to_logits,
     to_probs,
 )
+from ml_backend.masks.sets import decided, planes_of
 from ml_backend.masks.tiles import Blend, Window, cut
 from ml_backend.recipe import Network, Prediction
 
@@ -38,7 +39,7 @@ _BATCHES_AHEAD = 4
 
 
 class Seen(NamedTuple):
-    """T passes over one image (T, K+1, H, W), and what the encoder made of it in the end.
+    """T passes over one image (T, C, H, W), and what the encoder made of it in the end.
 
     `features_D`: float32 mean of the deepest feature map, over pixels and windows; empty for a
     network without an encoder.
@@ -60,8 +61,9 @@ class Predictor:
     """A network ready to predict (H, W, 3) uint8 images of any size.
 
     `mode` says what it computes with, such as `cpu float32 channels_last`. `temperature` makes the
-    probabilities mean what they say (see `calibration.py`) and changes no label map. Calls from
-    several threads are safe; the network is put into evaluation mode once and never changed.
+    probabilities mean what they say (see `calibration.py`) and changes no label map. `overlapping`:
+    labels do not exclude each other, and each has a probability for itself. Calls from several
+    threads are safe; the network is put into evaluation mode once and never changed.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class Predictor:
         batch_size: int,
         device: str = "cpu",
         temperature: float = 1.0,
+        overlapping: bool = False,
     ) -> None:
         self.classes = classes
+        self.overlapping = overlapping
         self.temperature = temperature
         self.device = resolve_device(device)
         self.mode = describe_mode(self.device)
@@ -85,7 +89,10 @@ class Predictor:
         self._window, self._overlap, self._batch_size = window, overlap, batch_size
 
     def probs(self, image: U8) -> F32:
-        """Probabilities (K+1, H, W) float32 of one image, background first, summing to 1."""
+        """Probabilities (K+1, H, W) float32 of one image, background first, summing to 1.
+
+        Of labels that may overlap (K, H, W), each 0..1 for itself.
+        """
         return next(self.probs_many([image]))
 
     def probs_many(self, images: Iterable[U8]) -> Iterator[F32]:
@@ -118,7 +125,7 @@ class Predictor:
     def _see(
         self, group: Sequence[Asked], windows: Sequence[list[Window]], samples: int
     ) -> Iterator[Seen]:
-        passes, channels = max(samples, 1), self.classes + 1
+        passes, channels = max(samples, 1), self.classes + (not self.overlapping)
         stats = [image_stats(image) for image, _ in group]
         answers: list[list[tuple[Window, F32]]] = [[] for _ in group]
         features: list[list[F32]] = [[] for _ in group]
@@ -141,7 +148,7 @@ class Predictor:
             shape = passes, channels, image.shape[0], image.shape[1]
             probs_TCHW = _joined(parts, shape)
             for probs_CHW in probs_TCHW:  # not the windows: the blend is what T was fitted on
-                temper(probs_CHW, self.temperature)
+                temper(probs_CHW, self.temperature, overlapping=self.overlapping)
             yield Seen(probs_TCHW, np.mean(deepest, axis=0, dtype=np.float32))
 
     def _forward(
@@ -160,11 +167,15 @@ class Predictor:
             logits, features_ND = self._inside.run(images.to(self.device))
             if samples:
                 passes_N = [self._inside.sample(i, samples, s) for i, s in enumerate(seeds_N)]
-                probs_N = [to_probs(passes).cpu().numpy() for passes in passes_N]
+                probs_N = [self._probs(passes) for passes in passes_N]
             else:
-                probs_N = list(to_probs(logits).cpu().numpy()[:, None])
+                probs_N = list(self._probs(logits)[:, None])
         probs_N = [probs[..., :height, :width] for probs in probs_N]
         return [Seen(*seen) for seen in zip(probs_N, features_ND, strict=True)]
+
+    def _probs(self, logits_NCHW: Tensor) -> F32:
+        probs: F32 = to_probs(logits_NCHW, overlapping=self.overlapping).cpu().numpy()
+        return probs
 
 
 def _joined(parts: Sequence[tuple[Window, F32]], shape: tuple[int, int, int, int]) -> F32:
@@ -185,16 +196,19 @@ def predictor_from_state(
     prediction: Prediction,
     device: str = "cpu",
     temperature: float = 1.0,
+    *,
+    overlapping: bool = False,
 ) -> Predictor:
     """The predictor of stored weights. Raises `ModelFileError` when they do not fit."""
     return Predictor(
-        restore_network(state, network, classes),
+        restore_network(state, network, classes, overlapping=overlapping),
         classes,
         window=prediction.window,
         overlap=prediction.overlap,
         batch_size=prediction.batch_size,
         device=device,
         temperature=temperature,
+        overlapping=overlapping,
     )
 
 
@@ -202,12 +216,14 @@ def predictor_from_state(
 class Metrics:
     """Pooled over all pixels of `images` images; nan where nothing could be counted.
 
-    `ece` is the expected calibration error of the probabilities, 0..1.
+    `ece` is the expected calibration error of the probabilities, 0..1. Of labels that may overlap
+    all but the scores by class are means over the labels.
     """
 
     mean_iou: float
     mean_dice: float
     iou_by_class: tuple[float, ...]
+    dice_by_class: tuple[float, ...]
     accuracy: float
     images: int
     loss: float
@@ -224,8 +240,10 @@ def evaluate(
     """Compare predictions with label maps; `loss` is averaged over images when given.
 
     `each` is told index, predicted and true label map, (H, W) uint8, of every sample in order.
+    Where the predictor's labels may overlap, label maps are set maps.
     """
-    confusion, reliability = Confusion(classes), Reliability()
+    sets = predictor.overlapping
+    confusion, reliability = Confusion(classes, overlapping=sets), Reliability()
     truths: deque[U8] = deque()
     costs: list[float] = []
 
@@ -237,20 +255,33 @@ def evaluate(
 
     for index, probs in enumerate(predictor.probs_many(images())):
         truth = truths.popleft()
-        likeliest, known = probs.argmax(axis=0), truth != IGNORE
-        confusion.add(likeliest, truth)
+        known = truth != IGNORE
+        if sets:
+            found = decided(probs)
+            sure, right = np.maximum(probs, 1 - probs), _agreeing(found, truth, classes)
+            reliability.add(sure[:, known].ravel(), right[:, known].ravel())
+        else:
+            found = probs.argmax(axis=0).astype(np.uint8)
+            reliability.add(probs.max(axis=0)[known], (found == truth)[known])
+        confusion.add(found, truth)
         if each:
-            each(index, likeliest.astype(np.uint8), truth)
-        reliability.add(probs.max(axis=0)[known], (likeliest == truth)[known])
+            each(index, found, truth)
         if loss:
             target = torch.from_numpy(truth.astype(np.int64))[None]
-            costs.append(float(loss(to_logits(torch.from_numpy(probs)[None]), target)))
+            logits = to_logits(torch.from_numpy(probs)[None], overlapping=sets)
+            costs.append(float(loss(logits, target)))
     return Metrics(
         confusion.mean_iou(),
         confusion.mean_dice(),
         tuple(float(value) for value in confusion.iou()),
+        tuple(float(value) for value in confusion.dice()),
         confusion.accuracy(),
         len(samples),
         float(np.mean(costs)) if costs else float("nan"),
         reliability.ece(),
     )
+
+
+def _agreeing(found_HW: U8, truth_HW: U8, classes: int) -> npt.NDArray[np.bool_]:
+    """(K, H, W): where two set maps say the same of a label."""
+    return np.asarray(planes_of(found_HW, classes) == planes_of(truth_HW, classes))

@@ -69,9 +69,11 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
     clock: Callable[[], float] = time.monotonic,
+    overlapping: bool = False,
 ) -> Trained:
     """Train a network for `classes` labels; on a processor the same input gives the same weights.
 
+    `overlapping`: the labels do not exclude each other, and the samples' masks are set maps.
     `labels` are their names, by which the recipe may weigh them; `pool` are unlabelled images
     whose looks the augmentation may borrow.
     The epoch with the highest validation mean IoU wins, the last one without validation.
@@ -83,11 +85,11 @@ def train(
     settings = recipe.training
     place = resolve_device(device)
     train, val = cached(train), cached(val)
-    patches = Patches(train, classes, settings, pool)
+    patches = Patches(train, classes, settings, pool, overlapping=overlapping)
     weights = weights_of(settings, labels, patches.pixels)
-    loss = make_loss(settings, classes, weights)
-    run = _Run(recipe, classes, place, initial)
-    identity = _identity(recipe, classes, weights, train, val, pool, initial)
+    loss = make_loss(settings, classes, weights, overlapping=overlapping)
+    run = _Run(recipe, classes, place, initial, overlapping=overlapping)
+    identity = _identity(run, weights, train, val, pool, initial)
     if checkpoint:
         run.restore(*load_checkpoint(checkpoint, identity))
     epochs = min(settings.epochs, settings.steps)
@@ -120,7 +122,7 @@ def _train_epoch(
     if settings.freeze_encoder:
         model.get_submodule("encoder").eval()  # its running statistics stay as they came, too
     total = torch.zeros((), device=place)
-    counts = PixelCounts(run.classes, place)
+    counts = PixelCounts(run.classes, place, overlapping=run.overlapping)
     for step, batch in zip(steps, patches.batches(steps), strict=True):
         for group in run.optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
@@ -170,21 +172,21 @@ def _validate(run: "_Run", val: Sequence[Sample], loss: Loss) -> Metrics:
         overlap=prediction.overlap,
         batch_size=prediction.batch_size,
         device=str(run.place),
+        overlapping=run.overlapping,
     )
     return evaluate(predictor, val, run.classes, loss)
 
 
 def _identity(
-    recipe: Recipe,
-    classes: int,
+    run: "_Run",
     weights: Sequence[float] | None,
     train: Sequence[Sample],
     val: Sequence[Sample],
     pool: Sequence[Reference],
     initial: Mapping[str, Tensor] | None,
 ) -> str:
-    parts = [recipe.network.model_dump_json(), recipe.training.model_dump_json()]
-    parts += [str(classes), repr(weights)]
+    parts = [run.recipe.network.model_dump_json(), run.recipe.training.model_dump_json()]
+    parts += [str(run.classes) + " overlapping" * run.overlapping, repr(weights)]
     parts += [f"{sample.name}\0{sample.weight!r}" for sample in train]
     parts += ["validated on", *(sample.name for sample in val)]
     parts += ["looks like", *(reference.name for reference in pool)]
@@ -200,10 +202,13 @@ class _Run:
         classes: int,
         place: torch.device,
         initial: Mapping[str, Tensor] | None,
+        *,
+        overlapping: bool,
     ) -> None:
         self.recipe, self.classes, self.place = recipe, classes, place
+        self.overlapping = overlapping
         self.settings: Training = recipe.training
-        self.model = _start_network(recipe, classes, initial).to(place)
+        self.model = _start_network(recipe, classes, initial, overlapping=overlapping).to(place)
         if self.settings.freeze_encoder:
             self.model.get_submodule("encoder").requires_grad_(requires_grad=False)
         self.average = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
@@ -265,11 +270,13 @@ class _Run:
         self.records = [EpochRecord(**fields) for fields in record["records"]]  # type: ignore[attr-defined]
 
 
-def _start_network(recipe: Recipe, classes: int, initial: Mapping[str, Tensor] | None) -> nn.Module:
+def _start_network(
+    recipe: Recipe, classes: int, initial: Mapping[str, Tensor] | None, *, overlapping: bool
+) -> nn.Module:
     network = recipe.network
     if initial is not None:  # they replace the pretrained weights, which may be out of reach
         network = network.model_copy(update={"encoder_weights": None})
-    model = build_network(network, classes, seed=recipe.training.seed)
+    model = build_network(network, classes, seed=recipe.training.seed, overlapping=overlapping)
     stride = int(getattr(model, "stride", 1))
     if recipe.training.patch % stride:
         raise ConfigError(

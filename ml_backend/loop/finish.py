@@ -25,11 +25,12 @@ def finish(
     from ml_backend.learning.calibration import calibrate
     from ml_backend.learning.inference import predictor_from_state
 
-    names, recipe = context.labels(project).names, project.recipe
+    labels, recipe = context.labels(project), project.recipe
     predictor = predictor_from_state(
-        trained.state, recipe.network, len(names), recipe.prediction, context.settings.device
-    )
-    samples = samples_of(context, dataset.val, names)
+        trained.state, recipe.network, len(labels.names), recipe.prediction,
+        context.settings.device, overlapping=labels.overlapping,
+    )  # fmt: skip
+    samples = samples_of(context, dataset.val, labels)
     calibration = calibrate(predictor, samples, seed=recipe.training.seed)
     return {
         "calibration": None if calibration is None else dict(vars(calibration)),

@@ -34,7 +34,7 @@ class Material:
 
     `labels`: names, as many as there are. `truth`: the objects that are told apart on the n-th
     validation image. `targets`: names of the training samples that `training.target_weight` is
-    about. `pool`: images whose looks an augmentation may borrow.
+    about. `pool`: images whose looks an augmentation may borrow. `overlapping`: masks are set maps.
     """
 
     train: "Sequence[Sample]"
@@ -44,19 +44,22 @@ class Material:
     truth: Truth
     targets: frozenset[str] = frozenset()
     pool: "Sequence[Reference]" = ()
+    overlapping: bool = False
 
 
 def material_of(context: Context, project: Project) -> Material:
     """A project's masks, on the two sides of its frozen split."""
-    dataset, names = dataset_of(context, project.id), context.labels(project).names
+    dataset, labels = dataset_of(context, project.id), context.labels(project)
+    names = labels.names
     return Material(
-        samples_of(context, dataset.train, names),
-        samples_of(context, dataset.val, names),
-        tuple(names),
+        samples_of(context, dataset.train, labels),
+        samples_of(context, dataset.val, labels),
+        names,
         dataset.fingerprint,
         lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
         frozenset(row.tile.title for row in dataset.train if row.tile.image.role == "pool"),
         looks_of(context, project.id),
+        labels.overlapping,
     )
 
 

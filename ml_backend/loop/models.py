@@ -1,9 +1,9 @@
 """The current model of each project in memory: loaded once, swapped when another is promoted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ml_backend.loop.context import Context
 from ml_backend.loop.instances import settings_of
 from ml_backend.loop.masks import values_among
+from ml_backend.masks.labels import LabelConfig
+from ml_backend.masks.sets import decided
 from ml_backend.recipe import Instances, parse_recipe
 from ml_backend.store.rows import Project
 from ml_backend.store.weights import load_model, model_key
@@ -34,7 +36,24 @@ def load_predictor(context: Context, project: Project, version: str) -> "Predict
         project.recipe.prediction,
         context.settings.device,
         (card.get("calibration") or {}).get("temperature", 1.0),
+        overlapping=overlapping_by(card),
     )
+
+
+def labels_on_card(labels: LabelConfig) -> dict[str, Any]:
+    """What a version's card says of its labels: their names, and whether they may overlap."""
+    return {"labels": list(labels.names), "overlapping": labels.overlapping}
+
+
+def overlapping_by(card: Mapping[str, Any]) -> bool:
+    """Whether the labels of a version may overlap; cards that do not say so mean they do not."""
+    return bool(card.get("overlapping", False))
+
+
+def alike(card: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two versions answer the same question, so that one may follow the other."""
+    same = overlapping_by(card) == overlapping_by(other)
+    return same and card.get("labels") == other.get("labels")
 
 
 WHOLE = Instances()  # one region a label
@@ -42,31 +61,50 @@ WHOLE = Instances()  # one region a label
 
 @dataclass(frozen=True)
 class Serving:
-    """A version in memory: for which labels it was trained, and how it cuts objects apart."""
+    """A version in memory: for which labels it was trained, and how it cuts objects apart.
+
+    `overlapping`: whether these labels may overlap; its probabilities are then (K, H, W), those of
+    the labels for themselves, and else (K + 1, H, W) with the background's first.
+    """
 
     version: str
     predictor: "Predictor"
     labels: tuple[str, ...]
     instances: Instances = WHOLE
+    overlapping: bool = False
 
-    def among(self, probs_CHW: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float32]:
+    def among(
+        self, probs_CHW: NDArray[np.float32], labels: Sequence[str], *, overlapping: bool = False
+    ) -> NDArray[np.float32]:
         """Give its probabilities for the project's labels of today, by their names.
 
-        A label it does not know has probability 0; one that is gone counts as background.
+        A label it does not know has probability 0; one that is gone counts as background. Where
+        labels did not overlap when it was trained and may do today, or the other way round, they
+        are given as today's are: each for itself, or shares of 1.
         """
-        if tuple(labels) == self.labels:
+        if (tuple(labels), overlapping) == (self.labels, self.overlapping):
             return probs_CHW
-        today = np.zeros((len(labels) + 1, *probs_CHW.shape[1:]), np.float32)
+        size = probs_CHW.shape[1:]
+        own = probs_CHW if self.overlapping else probs_CHW[1:]
+        today = np.zeros((len(labels) + 1, *size), np.float32)
         places = values_among(self.labels, labels, missing=0)
-        for value, probs in enumerate(probs_CHW):
+        for value, probs in enumerate(own, 1):
             today[places[value]] += probs
-        return today
+        if overlapping:
+            return today[1:]
+        if not self.overlapping:
+            today[0] += probs_CHW[0]
+            return today
+        today[0] = np.prod(1 - today[1:], axis=0)
+        return np.asarray(today / np.maximum(today.sum(axis=0), np.finfo(np.float32).tiny))
 
     def label_map(self, image: NDArray[np.uint8], labels: Sequence[str]) -> NDArray[np.uint8]:
-        """(H, W) uint8: the likeliest of `labels`, or 0, at each pixel."""
-        likeliest = self.predictor.probs(image).argmax(axis=0)
+        """(H, W) uint8: the likeliest of `labels`, or 0, at each pixel; or the set of them."""
+        probs = self.predictor.probs(image)
+        if self.overlapping:
+            return decided(self.among(probs, labels, overlapping=True))
         places = values_among(self.labels, labels, missing=0)
-        label_map: NDArray[np.uint8] = np.take(places, likeliest)
+        label_map: NDArray[np.uint8] = np.take(places, probs.argmax(axis=0))
         return label_map
 
 
@@ -95,6 +133,8 @@ class Models:
             if serving is None or serving.version != model.version:
                 predictor = load_predictor(self._context, project, model.version)
                 labels, instances = tuple(model.card["labels"]), settings_of(model.card)
-                serving = Serving(model.version, predictor, labels, instances)
+                serving = Serving(
+                    model.version, predictor, labels, instances, overlapping_by(model.card)
+                )
                 self._loaded[project.id] = serving
         return serving

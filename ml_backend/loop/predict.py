@@ -14,6 +14,7 @@ from ml_backend.loop.models import WHOLE, Models, Serving
 from ml_backend.masks.instances import Objects
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import encode_results
+from ml_backend.masks.sets import decided
 from ml_backend.masks.watershed import objects
 from ml_backend.recipe import Instances
 from ml_backend.recipe import Prediction as PredictionRecipe
@@ -90,7 +91,7 @@ def predictions_for(
     pixels = (image for _, image in readable)
     for (tile, _), probs in zip(readable, serving.predictor.probs_many(pixels), strict=True):
         regions, score, note = regions_from(
-            serving.among(probs, labels.names),
+            serving.among(probs, labels.names, overlapping=labels.overlapping),
             labels,
             project.recipe.prediction,
             serving.instances,
@@ -122,11 +123,15 @@ def regions_from(
 ) -> tuple[list[dict[str, object]], float, str | None]:
     """Probabilities → Label Studio's regions with their scores, and the confidence of the whole.
 
-    One region a label, or an object where `instances` cuts them apart. The third is a note for
-    people where the regions are too large and not all are given. A region's score is the mean
-    probability of its label inside it. The streams are arrays, which orjson writes ten times as
-    fast as lists.
+    One region a label, or an object where `instances` cuts them apart; regions of labels that may
+    overlap do. The third is a note for people where the regions are too large and not all are
+    given. A region's score is the mean probability of its label inside it. The streams are arrays,
+    which orjson writes ten times as fast as lists.
     """
+    if labels.overlapping:
+        doubt = float(np.minimum(probs_CHW, 1 - probs_CHW).mean(dtype=np.float64))
+        regions, note = _drawable(decided(probs_CHW), labels, probs_CHW, recipe, None)
+        return regions, confidence("least_confidence", doubt, 1), note
     label_map = probs_CHW.argmax(axis=0).astype(np.uint8)
     found = objects(label_map, instances) if instances.enabled else None
     likelihood = probs_CHW.max(axis=0)

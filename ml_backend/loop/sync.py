@@ -214,8 +214,12 @@ def _decoded(
     except DataError as error:
         return {"mask": None, "reason": str(error)}
     model, dice = _shown(context, labels, tile, info, raw, decoded.label_map)
+    key = keep_mask(
+        context.blobs, project.id, label_map, labels.names, former, objects,
+        overlapping=labels.overlapping,
+    )  # fmt: skip
     return {
-        "mask": keep_mask(context.blobs, project.id, label_map, labels.names, former, objects),
+        "mask": key,
         "reason": "; ".join(decoded.notes) or None,
         "asides": ", ".join(decoded.asides) or None,
         "shown_model": model,
@@ -250,7 +254,7 @@ def _shown(
         shown = decode_results(regions, labels, tile.height, tile.width)
     except DataError:  # it shows labels that there are no more
         return version, None
-    return version, mean_dice(shown.label_map, submitted)
+    return version, mean_dice(shown.label_map, submitted, overlapping=labels.overlapping)
 
 
 def _version_seen(predictions: Sequence[Mapping[str, Any]], raw: Mapping[str, Any]) -> str | None:

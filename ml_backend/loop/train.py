@@ -21,7 +21,7 @@ from ml_backend.loop.dataset import (
 from ml_backend.loop.finish import finish
 from ml_backend.loop.instances import Counting, settings_of
 from ml_backend.loop.masks import load_objects
-from ml_backend.loop.models import load_predictor
+from ml_backend.loop.models import alike, labels_on_card, load_predictor
 from ml_backend.loop.promote import decide
 from ml_backend.loop.select import next_batch
 from ml_backend.loop.tracking import Tracked, tracked
@@ -124,14 +124,15 @@ def _fit(
         )
 
     tracking = Tracked(home, project.title, candidate.version, recipe)
-    names = context.labels(project).names
+    labels = context.labels(project)
     with tracked(context.settings.track, tracking) as tell:
         return fit(
-            samples_of(context, dataset.train, names, recipe.training.target_weight),
-            samples_of(context, dataset.val, names),
+            samples_of(context, dataset.train, labels, recipe.training.target_weight),
+            samples_of(context, dataset.val, labels),
             recipe=recipe,
-            classes=len(names),
-            labels=names,
+            classes=len(labels.names),
+            labels=labels.names,
+            overlapping=labels.overlapping,
             pool=references_of(context, project),
             device=context.settings.device,
             initial=_initial(context, project, current),
@@ -148,9 +149,9 @@ def _initial(context: Context, project: Project, current: Model | None) -> dict[
     """Weights to start from: the current model's, when the recipe wants it and they fit."""
     if current is None or not project.recipe.training.warm_start:
         return None
-    labels = list(context.labels(project).names)
     network = project.recipe.network.model_dump(mode="json")
-    if current.card.get("labels") != labels or current.card.get("network") != network:
+    wanted = labels_on_card(context.labels(project))
+    if not alike(current.card, wanted) or current.card.get("network") != network:
         return None
     from ml_backend.learning.state import to_tensors
 
@@ -175,7 +176,7 @@ def _card(
         "version": candidate.version,
         "project": project.id,
         "parent": candidate.parent,
-        "labels": list(context.labels(project).names),
+        **labels_on_card(context.labels(project)),
         "network": recipe.network.model_dump(mode="json"),
         "recipe": recipe.model_dump(mode="json"),
         "fingerprint": dataset.fingerprint,
@@ -202,7 +203,7 @@ def _gate(
     numbers: dict[str, Any] = {"val_tiles": len(dataset.val), "candidate": None, "current": None}
     if dataset.val:
         numbers["candidate"] = measure(context, project, candidate.version, dataset)
-        if current and current.card.get("labels") == card["labels"]:
+        if current and alike(current.card, card):
             numbers["current"] = measure(context, project, current.version, dataset)
     decision = decide(numbers, project.recipe.validation.tolerance)
     numbers["reason"] = decision.reason
@@ -227,7 +228,7 @@ def _follow(context: Context, project: Project) -> tuple[str, ...]:
 
 
 def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
-    """IoU, Dice (means over labels), accuracy, ECE and IoU by label of a version on `dataset.val`.
+    """IoU, Dice (means over labels, and by label), accuracy, ECE of a version on `dataset.val`.
 
     Pooled over all pixels; None where there was nothing to count. `instances`: how well it finds
     objects one by one, where it cuts them.
@@ -235,8 +236,9 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
     from ml_backend.learning.inference import evaluate
 
     predictor = load_predictor(context, project, version)
-    names = context.labels(project).names
-    samples = samples_of(context, dataset.val, names)
+    labels = context.labels(project)
+    names = labels.names
+    samples = samples_of(context, dataset.val, labels)
     cutting = settings_of(read_card(context.blobs, model_key(project.id, version)))
     counting = Counting(
         cutting,
@@ -245,16 +247,13 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
     )
     each = counting if cutting.enabled else None
     metrics: Metrics = evaluate(predictor, samples, len(names), each=each)
-    by_class = {
-        name: None if np.isnan(value) else float(value)
-        for name, value in zip(names, metrics.iou_by_class, strict=True)
-    }
     numbers = {
         "iou": _finite(metrics.mean_iou),
         "dice": _finite(metrics.mean_dice),
         "accuracy": _finite(metrics.accuracy),
         "ece": _finite(metrics.ece),
-        "iou_by_class": by_class,
+        "iou_by_class": dict(zip(names, map(_finite, metrics.iou_by_class), strict=True)),
+        "dice_by_class": dict(zip(names, map(_finite, metrics.dice_by_class), strict=True)),
     }
     return numbers | ({"instances": counting.numbers()} if cutting.enabled else {})
 

@@ -15,7 +15,7 @@ from ml_backend.errors import ConfigError, NotFound, StoreError
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.instances import Cut, choose
 from ml_backend.loop.material import Material, check
-from ml_backend.loop.models import load_predictor
+from ml_backend.loop.models import alike, labels_on_card, load_predictor
 from ml_backend.recipe import Recipe
 from ml_backend.settings import Settings
 from ml_backend.store.rows import Project
@@ -84,6 +84,11 @@ def tune_instances(
     from ml_backend.learning.state import use_threads
 
     check(material)
+    if material.overlapping:
+        raise ConfigError(
+            f"objects of labels that may overlap ({', '.join(material.labels)}) are not cut apart; "
+            "set labels.overlap: exclusive in the recipe to tune how they are cut"
+        )
     use_threads(settings.threads)
     if predictor is None:
         trained = _trained(
@@ -105,7 +110,7 @@ def tune_instances(
 def current_predictor(context: Context, project: Project) -> "Predictor":
     """The predictor of a project's current model. Raises `NotFound` before there is one."""
     model = context.catalog.models.current(project.id)
-    if model is None or list(model.card["labels"]) != list(context.labels(project).names):
+    if model is None or not alike(model.card, labels_on_card(context.labels(project))):
         raise NotFound(
             f"project {project.id} has no model of its labels yet: run `brushloop train` first"
         )
@@ -138,6 +143,7 @@ def _trained(
         recipe=recipe,
         classes=len(material.labels),
         labels=material.labels,
+        overlapping=material.overlapping,
         pool=material.pool,
         device=settings.device,
         on_epoch=on_epoch,

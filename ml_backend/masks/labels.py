@@ -57,6 +57,9 @@ class LabelConfig:
 
     Further labels may be painted without being learned, see `setting_aside`: those of `unknown`
     and of `former`, which the config had once, become 255, those of `background` become 0.
+
+    `multiple`: a pixel may have several labels, by the config's `choice="multiple"`. Then masks are
+    set maps (`sets.py`) where there are several labels, see `overlapping`.
     """
 
     control: str
@@ -69,6 +72,7 @@ class LabelConfig:
     unknown: tuple[str, ...] = ()
     background: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
+    multiple: bool = False
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +83,11 @@ class LabelConfig:
     def controls(self) -> frozenset[str]:
         """The names of all controls whose regions are read."""
         return frozenset({self.control, self.brush or self.control, *self.others})
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether masks are set maps, in which labels overlap; one label has none to overlap."""
+        return self.multiple and len(self.labels) > 1
 
     def index(self, name: str) -> int:
         """Return the pixel value 1..K of a label. Raises LabelConfigError for unknown names."""
@@ -174,13 +183,17 @@ def parse_label_config(xml: str) -> LabelConfig:
         brush=main.brush,
         others=tuple(others),
         brushes=tuple(written.get(name) for name in colours) if others else (),
+        multiple=any(tag.get("choice").lower() == "multiple" for tag in drawing),
     )
 
 
-def make_label_config(names: Sequence[str], title: str | None = None) -> str:
+def make_label_config(
+    names: Sequence[str], title: str | None = None, *, multiple: bool = False
+) -> str:
     """Write a labeling config for images in `data.image` and brush labels of these names.
 
-    Colours are the palette's, in order. Raises LabelConfigError for unusable names.
+    Colours are the palette's, in order. `multiple`: labels may overlap, and a region have several.
+    Raises LabelConfigError for unusable names.
     """
     _check_names(tuple(names))
     view = ET.Element("View")
@@ -190,6 +203,8 @@ def make_label_config(names: Sequence[str], title: str | None = None) -> str:
     image = {"name": "image", "value": "$image", **dict.fromkeys(controls, "true")}
     ET.SubElement(view, "Image", image)
     control = ET.SubElement(view, "BrushLabels", name="label", toName="image")
+    if multiple:
+        control.set("choice", "multiple")
     for index, name in enumerate(names):
         ET.SubElement(control, "Label", value=name, background=_colour(index))
     ET.indent(view)
