@@ -73,14 +73,13 @@ def train(
 ) -> Trained:
     """Train a network for `classes` labels; on a processor the same input gives the same weights.
 
-    `overlapping`: the labels do not exclude each other, and the samples' masks are set maps.
-    `labels` are their names, by which the recipe may weigh them; `pool` are unlabelled images
-    whose looks the augmentation may borrow.
-    The epoch with the highest validation mean IoU wins, the last one without validation.
-    `initial` weights are taken where names and shapes fit. With a `checkpoint` path the state is
-    written after each epoch, before `on_epoch`, and a training that was killed carries on from
-    there to the same result. Raises `NothingToLearn`, `WeightsUnavailable`, `LearningError`
-    (the loss is no longer a number), and whatever `on_epoch` raises.
+    `overlapping`: they do not exclude each other, and the samples' masks are set maps. `labels` are
+    their names, by which the recipe may weigh them; `pool` are unlabelled images whose looks the
+    augmentation may borrow. The epoch with the highest validation mean IoU wins, the last one
+    without validation. `initial` weights are taken where names and shapes fit. With a `checkpoint`
+    path the state is written after each epoch, before `on_epoch`, and a training that was killed
+    carries on from there to the same result. Raises `NothingToLearn`, `WeightsUnavailable`,
+    `LearningError` (the loss is no longer a number), and whatever `on_epoch` raises.
     """
     settings = recipe.training
     place = resolve_device(device)
@@ -205,8 +204,8 @@ class _Run:
         *,
         overlapping: bool,
     ) -> None:
-        self.recipe, self.classes, self.place = recipe, classes, place
-        self.overlapping = overlapping
+        self.recipe, self.classes, self.overlapping = recipe, classes, overlapping
+        self.place = place
         self.settings: Training = recipe.training
         self.model = _start_network(recipe, classes, initial, overlapping=overlapping).to(place)
         if self.settings.freeze_encoder:

@@ -12,9 +12,8 @@ from itertools import compress
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from PIL import ImageColor
-
 from ml_backend.errors import LabelConfigError
+from ml_backend.masks.colours import as_hex, colour_of
 
 IGNORE = 255  # the value of unknown pixels in a label map
 MAX_LABELS = IGNORE - 1
@@ -22,12 +21,6 @@ MAX_LABELS = IGNORE - 1
 # What draws areas; each occurs as a tag beside <Labels> and as one tag with labels of its own.
 SHAPES = frozenset({"brush", "magicwand", "bitmask", "polygon", "rectangle", "ellipse"})
 _DRAWING = SHAPES | {f"{shape}labels" for shape in SHAPES} | {"labels"}
-
-# Okabe and Ito (2008): eight colours that colour-blind people tell apart, then darker ones.
-PALETTE = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
-    "#8a5f00", "#2a6f98", "#00523c", "#8f8700", "#003f63", "#7f3800", "#7d4163", "#4d4d4d",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -177,7 +170,7 @@ def parse_label_config(xml: str) -> LabelConfig:
         to_name=to_name,
         image_key=_image_key(images[to_name].get("value")),
         labels=tuple(
-            Label(name, colour or _colour(index))
+            Label(name, colour or colour_of(index))
             for index, (name, colour) in enumerate(colours.items())
         ),
         brush=main.brush,
@@ -206,7 +199,7 @@ def make_label_config(
     if multiple:
         control.set("choice", "multiple")
     for index, name in enumerate(names):
-        ET.SubElement(control, "Label", value=name, background=_colour(index))
+        ET.SubElement(control, "Label", value=name, background=colour_of(index))
     ET.indent(view)
     return ET.tostring(view, encoding="unicode")
 
@@ -269,7 +262,7 @@ def _labels(control: _Tag) -> dict[str, str | None]:
                 f"the label {name!r} occurs twice in the control {control.get('name')!r}; each "
                 "must have its own name"
             )
-    return {name: _hex(tag.get("background")) for name, tag in zip(names, tags, strict=True)}
+    return {name: as_hex(tag.get("background")) for name, tag in zip(names, tags, strict=True)}
 
 
 def _check_names(names: tuple[str, ...]) -> None:
@@ -290,17 +283,3 @@ def _image_key(value: str) -> str:
             'task\'s data, such as value="$image" (lists of images are not supported)'
         )
     return found[1]
-
-
-def _colour(index: int) -> str:
-    return PALETTE[index % len(PALETTE)]
-
-
-def _hex(colour: str) -> str | None:
-    """Write a CSS colour as #rrggbb; None for what is none, such as an empty attribute."""
-    opaque = re.sub(r"^rgba\((.*),.*\)$", r"rgb(\1)", colour.strip())
-    try:
-        red, green, blue = ImageColor.getrgb(opaque)[:3]
-    except ValueError:
-        return None
-    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -26,6 +26,11 @@ class MaskFiles:
     all: Path | None = None
     by_label: Mapping[str, Path] | None = None
 
+    @property
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [*([self.all] if self.all else []), *(self.by_label or {}).values()]
+
 
 def find_masks(
     images: Iterable[Path], folder: Path, labels: Sequence[str]

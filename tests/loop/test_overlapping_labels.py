@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 from pycocotools import mask as coco_mask
-from support.house import House, open_house, picture
+from support.house import House, open_house, picture, save_picture
 
 from ml_backend.errors import ConfigError
 from ml_backend.loop.context import silent
@@ -16,13 +16,14 @@ from ml_backend.loop.dataset import dataset_of
 from ml_backend.loop.effort import efforts
 from ml_backend.loop.export import export
 from ml_backend.loop.masks import load_mask, mean_dice
-from ml_backend.loop.material import material_of
+from ml_backend.loop.material import material_in, material_of
 from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.predict import predictions_for, regions_of
 from ml_backend.loop.tune import tune_instances
 from ml_backend.masks.labels import make_label_config
 from ml_backend.masks.regions import decode_results, encode_results
 from ml_backend.masks.sets import from_planes, on_top, planes_of
+from ml_backend.recipe import parse_recipe
 
 NAMES = ("cell", "nucleus")
 pytestmark = pytest.mark.filterwarnings(  # pycocotools' decoder against NumPy 2
@@ -341,6 +342,32 @@ def test_what_cannot_be_is_refused_with_the_way_out(cells):
         _ = cells.labels
     cells.recipe({"labels.ignore": ["label 3"]})
     assert cells.labels.overlapping
+
+
+def test_a_folder_of_masks_for_each_label_can_be_tuned_on(tmp_path):
+    """Without any project: labels overlap where each has its folder, unless the recipe objects."""
+    for number in range(4):
+        path = tmp_path / "images" / f"{number}.png"
+        save_picture(path, number)
+        for name, plane in zip(NAMES, nested(number), strict=True):
+            (tmp_path / "masks" / name).mkdir(parents=True, exist_ok=True)
+            Picture.fromarray(plane * np.uint8(255)).save(tmp_path / "masks" / name / path.name)
+    recipe = parse_recipe({"validation": {"share": 0.5}})
+
+    def material(recipe):
+        return material_in(tmp_path / "images", tmp_path / "masks", recipe, labels=NAMES)
+
+    several = material(recipe)
+    assert several.overlapping
+    for sample in (*several.train, *several.val):
+        expected = from_planes(nested(int(Path(sample.name).stem)))
+        np.testing.assert_array_equal(sample.load()[1], expected)
+    exclusive = material(recipe.changed({"labels.overlap": "exclusive"}))
+    assert not exclusive.overlapping
+    assert exclusive.fingerprint != several.fingerprint
+    sample = exclusive.val[0]
+    expected = on_top(from_planes(nested(int(Path(sample.name).stem))))
+    np.testing.assert_array_equal(sample.load()[1], expected)
 
 
 def test_objects_of_overlapping_labels_are_not_tuned(trained_home):
