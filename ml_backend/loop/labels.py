@@ -43,16 +43,21 @@ def labels_of(project: Project) -> LabelConfig:
             f"({project.title}): {error}; {way_out}"
         ) from None
     if config.overlapping:
-        try:
-            check_count(config.names)
-        except LabelConfigError as error:
-            raise ConfigError(
-                f"project {project.id} ({project.title}) has {error}; {way_out}"
-            ) from None
-        if project.recipe.instances.enabled:
-            raise ConfigError(
-                "the recipe's instances.enabled cuts objects of labels of which a pixel has one, "
-                f"but the labels of project {project.id} ({project.title}) may overlap: turn it "
-                f"off, or set labels.overlap: exclusive, and {way_out}"
-            )
+        _check_overlap(project, config, way_out)
     return config
+
+
+def _check_overlap(project: Project, config: LabelConfig, way_out: str) -> None:
+    """Refuse what labels that may overlap cannot be or do."""
+    try:
+        check_count(config.names)
+    except LabelConfigError as error:
+        raise ConfigError(
+            f"project {project.id} ({project.title}) has {error}; {way_out}"
+        ) from None
+    if project.recipe.instances.enabled:
+        raise ConfigError(
+            "the recipe's instances.enabled cuts objects of labels of which a pixel has one, but "
+            f"the labels of project {project.id} ({project.title}) may overlap: turn it off, or "
+            f"set labels.overlap: exclusive, and {way_out}"
+        )
