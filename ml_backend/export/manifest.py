@@ -11,8 +11,6 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from ml_backend.export.formats import Add, exporter
 from ml_backend.export.items import ExportItem
 from ml_backend.export.stage import Part
@@ -45,10 +43,9 @@ def _row(cells: Sequence[str | int]) -> bytes:
 def _cells(item: ExportItem, labels: int) -> list[str | int]:
     known = [item.name, item.source, item.task_url, item.annotator, item.version, item.split]
     height, width = item.label_map.shape
-    unknown = int(np.count_nonzero(item.label_map == IGNORE))
+    counts = pixel_counts(item.label_map).tolist()
+    areas = counts[1 : labels + 1]
     if item.overlapping:
         areas = [int(item.pixels_of(label).sum()) for label in range(1, labels + 1)]
-    else:
-        areas = pixel_counts(item.label_map)[1 : labels + 1].tolist()
     texts = ["" if text is None else text for text in known]
-    return [*texts, width, height, unknown, *areas]
+    return [*texts, width, height, counts[IGNORE], *areas]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from export_cases import CONFIG as EXCLUSIVE
 from export_cases import written
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -69,8 +69,9 @@ def test_every_format_counts_them_and_says_what_it_hides(name, tmp_path):
         written(name, [_item("d.tif", [[8]])], tmp_path / "three", CONFIG)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(set_map=set_maps)
+@example(set_map=_nested())
 def test_planes_come_back_pixel_by_pixel(set_map, tmp_path_factory):
     """PNG per class, NPZ, COCO, instances of COCO and PNG, and YOLO draw each label whole."""
     folder = tmp_path_factory.mktemp("export")
