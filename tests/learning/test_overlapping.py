@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
@@ -126,6 +126,7 @@ def test_augmentation_never_mixes_sets(recipe, augmentation):
     arrays(np.float32, (2, 5, 7), elements=st.floats(0, 1, width=32)),
     st.sampled_from([0.25, 0.9, 1.5, 8.0]),
 )
+@example(np.nextafter(np.float32(0.5), np.float32([[[0]], [[1]]])), 8.0)
 def test_no_temperature_changes_a_mask(probs, temperature):
     """What is above one half stays above it, and the logits are divided."""
     before = probs.copy()
