@@ -39,7 +39,8 @@ class Work:
 class Annotator:
     """Answers the open tasks of one project.
 
-    `truths`: a task's data → (H, W) uint8 label map, or None where the truth is not known.
+    `truths`: a task's data → (H, W) uint8 label map, a set map where the project's labels may
+    overlap, or None where the truth is not known.
     `clock`: seconds, for the lead time.
     """
 
@@ -84,7 +85,8 @@ class Annotator:
         result: Sequence[Mapping[str, Any]] = ()
         if prediction is not None:
             result = prediction.get("result") or ()
-            dice = mean_dice(decode_results(result, config, *truth.shape).label_map, truth)
+            shown = decode_results(result, config, *truth.shape).label_map
+            dice = mean_dice(shown, truth, overlapping=config.overlapping)
         accepted = dice is not None and dice >= ACCEPT_DICE
         self._studio.create_annotation(
             task.id,

@@ -20,6 +20,7 @@ from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import dataset_of
 from ml_backend.loop.train import measure
+from ml_backend.masks.labels import parse_label_config
 from ml_backend.store.rows import Model, Run
 from ml_backend.studio.client import Studio
 
@@ -56,9 +57,13 @@ def drive(running: Running, context: Context, rounds: int, say: Say) -> list[Rou
     truths_folder = running.pictures.truths
     if truths_folder is None:
         raise HostError("the demo needs true masks: give --masks")
-    labels = len(running.pictures.labels)
+    pictures = running.pictures
     truths = MaskTruths(
-        running.pictures.images, truths_folder, labels, values=running.pictures.values
+        pictures.images,
+        truths_folder,
+        pictures.labels,
+        values=pictures.values,
+        overlapping=parse_label_config(running.project.label_config).overlapping,
     )
     studio = Studio(running.studio_url, running.secrets.studio_token)
     annotator = Annotator(studio, running.project.id, truths)

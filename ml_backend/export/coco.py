@@ -3,8 +3,8 @@
 `folder/coco.json` holds `info`, `licenses`, `categories` (ids 1..K in the labeling config's
 order), `images` (ids 1, 2, … in the order given; `file_name` is the image's own name; `source`
 says who drew the mask) and `annotations`. Area and box are those of the mask. Images without
-annotations are kept. Unknown pixels (255) belong to no annotation: only the PNG tells them
-from background. Nothing depends on the clock.
+annotations are kept. Labels that overlap have annotations that overlap. Unknown pixels (255)
+belong to no annotation: only the PNG tells them from background. Nothing depends on the clock.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def write_coco(part: Part, config: LabelConfig) -> Iterator[Add]:
         def add(item: ExportItem, present: list[int]) -> None:
             image_id = document.image(item)
             for label in present:
-                document.region(image_id, label, region(item.label_map == label))
+                document.region(image_id, label, region(item.pixels_of(label)))
 
         yield add
 

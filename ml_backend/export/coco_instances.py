@@ -5,7 +5,8 @@
 the edges of the pixels, so that pycocotools draws exactly the mask. A COCO polygon cannot
 leave a hole out, so an instance with holes keeps its RLE there, and the report says how many.
 
-Components are 8-connected and numbered by their first pixel. Images, categories and what
+Components are 8-connected and numbered by their first pixel; where labels may overlap label by
+label, each with its whole area. Images, categories and what
 becomes of unknown pixels are as in `coco`.
 """
 
@@ -23,6 +24,7 @@ from ml_backend.export.formats import Add, exporter
 from ml_backend.export.items import ExportItem
 from ml_backend.export.rings import rings
 from ml_backend.export.stage import Part
+from ml_backend.masks.instances import Objects
 from ml_backend.masks.labels import LabelConfig
 
 Fields = dict[str, object]
@@ -34,8 +36,8 @@ def write_instances(part: Part, config: LabelConfig) -> Iterator[Add]:
     """Write `coco_instances.json`."""
     with coco_document(part, "coco_instances.json", categories_of(config)) as document:
 
-        def add(item: ExportItem, _present: list[int]) -> None:
-            _add(document, item, polygons=False)
+        def add(item: ExportItem, present: list[int]) -> None:
+            _add(document, item, present, polygons=False)
 
         yield add
 
@@ -45,8 +47,8 @@ def write_polygons(part: Part, config: LabelConfig) -> Iterator[Add]:
     """Write `coco_polygons.json`."""
     with coco_document(part, "coco_polygons.json", categories_of(config)) as document:
 
-        def add(item: ExportItem, _present: list[int]) -> None:
-            part.counts["with_holes"] += _add(document, item, polygons=True)
+        def add(item: ExportItem, present: list[int]) -> None:
+            part.counts["with_holes"] += _add(document, item, present, polygons=True)
 
         yield add
     if part.counts["with_holes"]:
@@ -78,11 +80,16 @@ def instance_regions(instances: NDArray[np.int32], count: int) -> Iterator[Field
         yield rle_fields(coco_mask.frPyObjects(whole, height, width))
 
 
-def _add(document: CocoDocument, item: ExportItem, *, polygons: bool) -> int:
+def _add(document: CocoDocument, item: ExportItem, present: list[int], *, polygons: bool) -> int:
     """Write an image and its instances; how many have holes that no polygon can leave out."""
-    with_holes = 0
     image_id = document.image(item)
-    instances, labels_of = item.instances()
+    layers = item.layers(present)
+    return sum(_add_layer(document, image_id, layer, polygons=polygons) for layer in layers)
+
+
+def _add_layer(document: CocoDocument, image_id: int, layer: Objects, *, polygons: bool) -> int:
+    with_holes = 0
+    instances, labels_of = layer
     regions = instance_regions(instances, len(labels_of))
     boxes = ndimage.find_objects(instances) if polygons else ()
     for index, (label, fields) in enumerate(zip(labels_of, regions, strict=True)):

@@ -5,7 +5,9 @@
 
 The segments of an image are the connected components of each label (8-connected, numbered
 1, 2, … by their first pixel), each with id, category, area, box. Id 0 is what the format
-calls void: background and unknown pixels. Every category is a thing.
+calls void: background and unknown pixels. Every category is a thing. A pixel belongs to one
+segment: where labels overlap, the later one in the labeling config's order lies on top, and the
+segments are the components of what is seen.
 """
 
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ from ml_backend.masks.labels import LabelConfig
 _FOLDER = "coco_panoptic"
 
 
-@exporter("coco_panoptic", _FOLDER, unknown="void, as background")
+@exporter("coco_panoptic", _FOLDER, unknown="void, as background", hides=True)
 def write_panoptic(part: Part, config: LabelConfig) -> Iterator[Add]:
     """Write `coco_panoptic/`."""
     names = part.names(".png")

@@ -25,22 +25,26 @@ class Exporter:
     """A format. `target`: the file or folder that it makes.
 
     `unknown`: what becomes of unknown pixels, if the format cannot tell them apart and its
-    readers should be told.
+    readers should be told. `hides`: a pixel has one label in it, so that of labels that overlap the
+    last one hides the others.
     """
 
     target: str
     open: Callable[[Part, LabelConfig], AbstractContextManager[Add]]
     unknown: str | None = None
+    hides: bool = False
 
 
 EXPORTERS: Registry[Exporter] = Registry("export format")
 
 
-def exporter(name: str, target: str, *, unknown: str | None = None) -> Callable[[Format], Format]:
+def exporter(
+    name: str, target: str, *, unknown: str | None = None, hides: bool = False
+) -> Callable[[Format], Format]:
     """Decorator: file a format under `name`."""
 
     def file(function: Format) -> Format:
-        EXPORTERS.register(name)(Exporter(target, contextmanager(function), unknown))
+        EXPORTERS.register(name)(Exporter(target, contextmanager(function), unknown, hides))
         return function
 
     return file

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ml_backend.errors import DataError, RegionError
 from ml_backend.masks.instances import Objects, components, pixel_counts
 from ml_backend.masks.labels import IGNORE
+from ml_backend.masks.sets import mask_of, on_top, strangers
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 Source = Literal["annotation", "given", "model", "both"]
@@ -25,7 +26,8 @@ class ExportItem:
 
     `name`: the image's own name, with `/` between sub-folders, unique within an export.
     `label_map`: (H, W) uint8; 0 background, 1..K the labels in the labeling config's order,
-    255 unknown. `source`: who drew it: people in Label Studio (`annotation`), whoever made the
+    255 unknown. `overlapping`: labels may overlap, and it is a set map (`masks/sets.py`).
+    `source`: who drew it: people in Label Studio (`annotation`), whoever made the
     mask that came with the image (`given`), the model, or people and the model (`both`). What
     more is known: `task_url`, pages in Label Studio, and `annotator`, who submitted it, each
     with a space between several; `version`, of the model that drew; `split`, `train` or `val`;
@@ -40,10 +42,34 @@ class ExportItem:
     version: str | None = None
     split: str | None = None
     objects: Callable[[], Objects] | None = None
+    overlapping: bool = False
+
+    def pixels_of(self, label: int) -> NDArray[np.bool_]:
+        """(H, W): the pixels of a label, 1..K."""
+        return mask_of(self.label_map, label, overlapping=self.overlapping)
 
     def instances(self) -> Objects:
-        """Number the objects, and give the label of each; where nothing is said, components."""
-        return components(self.label_map) if self.objects is None else self.objects()
+        """Number the objects, and give the label of each; where nothing is said, components.
+
+        Where labels may overlap, those that are seen of `on_top`.
+        """
+        return components(self.on_top()) if self.objects is None else self.objects()
+
+    def layers(self, labels: Sequence[int]) -> Iterator[Objects]:
+        """The objects in layers in which none lies over another: one, or one for each label.
+
+        `labels`: those that occur. Each layer is numbered from 1.
+        """
+        if not self.overlapping:
+            yield self.instances()
+            return
+        for label in labels:
+            numbers, labels_of = components(self.pixels_of(label).astype(np.uint8))
+            yield numbers, [label] * len(labels_of)
+
+    def on_top(self) -> NDArray[np.uint8]:
+        """The label map; where labels overlap, of several the last in the config's order."""
+        return on_top(self.label_map) if self.overlapping else self.label_map
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,7 @@ class Tally:
     images: int = 0
     regions: int = 0
     unknown: int = 0
+    overlaps: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
     names: dict[str, None] = field(default_factory=dict)  # in the order of the export
 
@@ -95,6 +122,11 @@ class Tally:
         self.name(item.name)
         values = _values_in(item, self.labels)
         present = [value for value in values if 0 < value < IGNORE]
+        if item.overlapping:
+            codes = present
+            self.overlaps += any(code.bit_count() > 1 for code in codes)
+            labels = range(1, self.labels + 1)
+            present = [label for label in labels if any(code >> label & 1 for code in codes)]
         self.unknown += IGNORE in values
         self.images += 1
         self.regions += len(present)
@@ -110,13 +142,19 @@ class Tally:
 
     def numbers(self) -> dict[str, Any]:
         """The counts, as JSON."""
-        counts = {"images": self.images, "regions": self.regions, "unknown": self.unknown}
+        counts = {
+            "images": self.images,
+            "regions": self.regions,
+            "unknown": self.unknown,
+            "overlaps": self.overlaps,
+        }
         return counts | {"by_source": dict(self.by_source)}
 
     def restore(self, numbers: dict[str, Any]) -> None:
         """Take over counts that `numbers` gave."""
         self.images, self.regions = numbers["images"], numbers["regions"]
-        self.unknown, self.by_source = numbers["unknown"], Counter(numbers["by_source"])
+        self.unknown, self.overlaps = numbers["unknown"], numbers["overlaps"]
+        self.by_source = Counter(numbers["by_source"])
 
 
 def check_name(name: str) -> None:
@@ -142,10 +180,13 @@ def _values_in(item: ExportItem, labels: int) -> list[int]:
             f"got {pixels.shape} {pixels.dtype}"
         )
     present: list[int] = np.flatnonzero(pixel_counts(pixels)).tolist()
-    strangers = [value for value in present if labels < value < IGNORE]
-    if strangers:
+    if item.overlapping:
+        strange = strangers(pixels, labels)
+    else:
+        strange = [value for value in present if labels < value < IGNORE]
+    if strange:
         raise RegionError(
-            f"the mask of {item.name!r} has pixels of label {strangers[0]}, but the labeling "
+            f"the mask of {item.name!r} has pixels of label {strange[0]}, but the labeling "
             f"config has {labels} labels; sync the project after a change of its labels"
         )
     return present

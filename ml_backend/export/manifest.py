@@ -3,7 +3,8 @@
 Columns: `image`; `source`, who drew it: annotation, given (with the image), model or both (people
 and the model); `task_url` and `annotator`, with a space between several, `version` and `split`,
 empty where they are not known; `width`, `height` and `unknown`, px; then one column a label,
-`area:<label>`, px. UTF-8, commas, quotes where needed, lines end in LF.
+`area:<label>`, px; what overlaps counts for each. UTF-8, commas, quotes where needed, lines end in
+LF.
 """
 
 import csv
@@ -43,5 +44,8 @@ def _cells(item: ExportItem, labels: int) -> list[str | int]:
     known = [item.name, item.source, item.task_url, item.annotator, item.version, item.split]
     height, width = item.label_map.shape
     counts = pixel_counts(item.label_map).tolist()
+    areas = counts[1 : labels + 1]
+    if item.overlapping:
+        areas = [int(item.pixels_of(label).sum()) for label in range(1, labels + 1)]
     texts = ["" if text is None else text for text in known]
-    return [*texts, width, height, counts[IGNORE], *counts[1 : labels + 1]]
+    return [*texts, width, height, counts[IGNORE], *areas]

@@ -3,6 +3,11 @@
     npz/<image>.npz     `label_map`: (H, W) uint8; 0 background, 1..K, 255 unknown
                         `classes`: (K + 1,) text, the name of each number
 
+Where labels may overlap, instead of them
+
+                        `masks`: (K, H, W) bool, a plane a label; `unknown`: (H, W) bool
+                        `labels`: (K,) text, the name of each plane
+
 `np.load` reads them without pickle. `a/b.tif` becomes `a/b.npz`; the report notes each image
 whose archive needs another name.
 """
@@ -17,7 +22,8 @@ from numpy.typing import NDArray
 from ml_backend.export.formats import Add, exporter
 from ml_backend.export.items import ExportItem
 from ml_backend.export.stage import Part
-from ml_backend.masks.labels import LabelConfig
+from ml_backend.masks.labels import IGNORE, LabelConfig
+from ml_backend.masks.sets import planes_of
 
 
 @exporter("npz", "npz")
@@ -28,7 +34,12 @@ def write_npz(part: Part, config: LabelConfig) -> Iterator[Add]:
     part.folder("npz")
 
     def add(item: ExportItem, _present: list[int]) -> None:
-        archive = archived({"label_map": item.label_map, "classes": classes})
+        if item.overlapping:
+            masks = planes_of(item.label_map, len(config.names))
+            unknown = item.label_map == IGNORE
+            archive = archived({"masks": masks, "unknown": unknown, "labels": classes[1:]})
+        else:
+            archive = archived({"label_map": item.label_map, "classes": classes})
         part.write(f"npz/{names.take(item.name)}", archive)
 
     yield add

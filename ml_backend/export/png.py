@@ -3,6 +3,9 @@
     png/classes.json     names and colours of the numbers
     png/<image>.png      8-bit indexed, the image's size: 0 background, 1..K, 255 unknown
 
+A pixel has one number: where labels overlap, the later one in the labeling config's order lies on
+top, and the report says so.
+
 The mask of `a/b.tif` is `a/b.png`; the report notes each mask that needs another name
 (`export/names.py`).
 """
@@ -23,13 +26,13 @@ from ml_backend.masks.labels import IGNORE, LabelConfig
 _UNKNOWN = (128, 128, 128)
 
 
-@exporter("png", "png")
+@exporter("png", "png", hides=True)
 def write_png(part: Part, config: LabelConfig) -> Iterator[Add]:
     """Write `png/`."""
     palette, names = _palette(config), part.names(".png")
 
     def add(item: ExportItem, _present: list[int]) -> None:
-        part.write(f"png/{names.take(item.name)}", encode_indexed(item.label_map, palette))
+        part.write(f"png/{names.take(item.name)}", encode_indexed(item.on_top(), palette))
 
     yield add
     part.write("png/classes.json", _classes(config, palette))

@@ -4,8 +4,8 @@
     png_classes/<label>/<image>.png   8-bit grey, the image's size
 
 Every image has its file in every folder, all 0 where the label does not occur. The folder is
-the label's name; what some file system would refuse in it is replaced by `_`. Unknown pixels
-are 0.
+the label's name; what some file system would refuse in it is replaced by `_`. Labels that overlap
+are both there. Unknown pixels are 0.
 """
 
 import json
@@ -36,7 +36,7 @@ def write_png_classes(part: Part, config: LabelConfig) -> Iterator[Add]:
     def add(item: ExportItem, _present: list[int]) -> None:
         name = names.take(item.name)
         for number, place in enumerate(places, start=1):
-            binary = (item.label_map == number).view(np.uint8) * np.uint8(255)
+            binary = item.pixels_of(number).view(np.uint8) * np.uint8(255)
             part.write(f"png_classes/{place}/{name}", png_bytes(Image.fromarray(binary)))
 
     yield add

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import ml_backend
-from ml_backend.export.formats import EXPORTERS
+from ml_backend.export.formats import EXPORTERS, Exporter
 from ml_backend.export.items import ExportItem, Planned, Report, Tally
 from ml_backend.export.publish import translated
 from ml_backend.export.stage import Part, staged
@@ -42,6 +42,7 @@ def write(
         "version": ml_backend.__version__,
         "formats": list(exporters),
         "labels": [[label.name, label.colour] for label in config.labels],
+        "overlapping": config.overlapping,
     }
     parts: dict[str, Part] = {}
     staging = staged(folder, head, tally, resumable=resumable, at_risk=at_risk)
@@ -61,7 +62,7 @@ def write(
                 if told is not None:
                     told(stage.finished)
     return {
-        name: _report(folder / exporter.target, tally, parts[name], exporter.unknown)
+        name: _report(folder / exporter.target, tally, parts[name], exporter)
         for name, exporter in exporters.items()
     }
 
@@ -78,9 +79,14 @@ def _itself(item: ExportItem) -> ExportItem:
     return item
 
 
-def _report(path: Path, tally: Tally, part: Part, unknown: str | None) -> Report:
+def _report(path: Path, tally: Tally, part: Part, exporter: Exporter) -> Report:
     notes = list(part.notes)
-    if tally.unknown and unknown is not None:
-        notes.append(f"images with unknown pixels, here {unknown}: {tally.unknown}")
+    if tally.unknown and exporter.unknown is not None:
+        notes.append(f"images with unknown pixels, here {exporter.unknown}: {tally.unknown}")
+    if tally.overlaps and exporter.hides:
+        notes.append(
+            "images with pixels of several labels, here the last of them in the labeling config's "
+            f"order: {tally.overlaps}"
+        )
     by_source = dict(sorted(tally.by_source.items()))
     return Report(path, tally.images, tally.regions, by_source, tuple(notes))

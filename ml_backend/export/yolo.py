@@ -55,7 +55,7 @@ def _lines(item: ExportItem, present: list[int]) -> tuple[str, int]:
     height, width = item.label_map.shape
     lines, holes = [], 0
     for label in present:
-        for outline in outlines(item.label_map == label):
+        for outline in outlines(item.pixels_of(label)):
             shares = (outline.points + 0.5) / (width, height)
             lines.append(f"{label - 1} " + " ".join(f"{share:.6f}" for share in shares.flat))
             holes += outline.holes

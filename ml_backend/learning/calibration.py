@@ -2,7 +2,8 @@
 
 Guo et al. 2017: a network's logits are divided by the temperature T that makes the labels of
 held-out pixels likeliest. Above 1 it takes back overconfidence, below 1 it adds confidence. The
-likeliest label of a pixel stays the likeliest, so no mask changes.
+likeliest label of a pixel stays the likeliest, so no mask changes. Of labels that may overlap each
+is a question of its own, answered yes or no: one temperature for all, and no answer changes.
 """
 
 from collections import deque
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from ml_backend.learning.data import IGNORE, Sample
 from ml_backend.learning.metrics import Reliability
+from ml_backend.masks.sets import planes_of
 
 if TYPE_CHECKING:
     from ml_backend.learning.inference import Predictor
@@ -41,7 +43,8 @@ class Calibration:
 
     ECE: expected calibration error of the likeliest label, 0..1. NLL: mean negative
     log-likelihood of the true label, nats. Both are of the images that the temperature was fitted
-    on, which flatters it a little: it is one number.
+    on, which flatters it a little: it is one number. Where labels may overlap a pixel counts once
+    for each of them.
     """
 
     temperature: float
@@ -55,22 +58,30 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pixels of images: probabilities (N, C), true labels (N,), and how many each stands for."""
+    """Pixels of images: probabilities (N, C), true labels (N,), and how many each stands for.
+
+    Where labels may overlap, pairs of pixel and label: C = 2, and the truth is 0 or 1.
+    """
 
     probs: F32
     labels: npt.NDArray[np.int64]
     weights: F64
 
 
-def temper(probs_CHW: F32, temperature: float) -> F32:
+def temper(probs_CHW: F32, temperature: float, *, overlapping: bool = False) -> F32:
     """Divide the logits of probabilities by a temperature, in place; returns the same array.
 
     The array must be C-contiguous. The likeliest label of every pixel remains it, strictly,
-    whatever rounding does to near ties.
+    whatever rounding does to near ties; `overlapping`: what is above one half remains above it.
     """
     if temperature == 1:
         return probs_CHW
     pixels = torch.from_numpy(probs_CHW).view(len(probs_CHW), -1)
+    if overlapping:
+        for values in pixels:
+            for strip in values.split(_STRIP):
+                _temper_each(strip, temperature)
+        return probs_CHW
     for start in range(0, pixels.shape[1], _STRIP):
         strip = pixels[:, start : start + _STRIP]
         winner = _likeliest(strip)
@@ -80,6 +91,13 @@ def temper(probs_CHW: F32, temperature: float) -> F32:
             # lerp picks one of the two exactly, five times as fast as where
             torch.lerp(values, above, (winner == label).float(), out=strip[label])
     return probs_CHW
+
+
+def _temper_each(strip_N: Tensor, temperature: float) -> None:
+    """Temper probabilities of yes, in place."""
+    yes = strip_N > 0.5
+    strip_N.logit_(_LEAST).div_(temperature).sigmoid_()
+    torch.where(yes, strip_N.clamp(min=0.5 * _NEXT), strip_N.clamp(max=0.5), out=strip_N)
 
 
 def _likeliest(probs_CN: Tensor) -> Tensor:
@@ -122,7 +140,8 @@ def draw_pixels(
             truths.append(truth)
             yield image
 
-    probs: list[F32] = [np.empty((0, predictor.classes + 1), np.float32)]
+    sets = predictor.overlapping
+    probs: list[F32] = [np.empty((0, 2 if sets else predictor.classes + 1), np.float32)]
     labels, weights = [np.empty(0, np.int64)], [np.empty(0)]
     for probs_CHW in predictor.probs_many(images()):
         truth = truths.popleft().reshape(-1)
@@ -130,9 +149,14 @@ def draw_pixels(
         if known.size == 0:
             continue
         some = rng.choice(known, min(share, known.size), replace=False, shuffle=False)
-        probs.append(probs_CHW.reshape(len(probs_CHW), -1)[:, some].T)
-        labels.append(truth[some].astype(np.int64))
-        weights.append(np.full(some.size, known.size / some.size))
+        drawn, true = probs_CHW.reshape(len(probs_CHW), -1)[:, some], truth[some]
+        if sets:
+            yes = drawn.ravel()
+            drawn = np.stack([1 - yes, yes])
+            true = planes_of(true, predictor.classes).ravel()
+        probs.append(drawn.T)
+        labels.append(true.astype(np.int64))
+        weights.append(np.full(true.size, known.size / some.size))
     return Drawn(np.concatenate(probs), np.concatenate(labels), np.concatenate(weights))
 
 

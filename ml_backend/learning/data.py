@@ -15,6 +15,7 @@ from ml_backend.errors import ConfigError, DataError, NothingToLearn
 from ml_backend.learning.augment import AUGMENTATIONS, NEEDS_POOL
 from ml_backend.learning.networks import image_stats
 from ml_backend.learning.references import Reference, References, Small
+from ml_backend.masks.sets import mask_of, strangers
 from ml_backend.recipe import Training
 
 U8 = npt.NDArray[np.uint8]
@@ -36,6 +37,7 @@ _WORKERS = 2
 class Sample:
     """One labelled image: `load` gives (H, W, 3) uint8 RGB and (H, W) uint8 labels (255 unknown).
 
+    Where labels may overlap the latter is a set map (`masks/sets.py`).
     A sample of weight 10 is drawn ten times as often as one of weight 1.
     """
 
@@ -148,6 +150,8 @@ class Patches:
         settings: Training,
         pool: Sequence[Reference] = (),
         small: Sequence[Small] | None = None,
+        *,
+        overlapping: bool = False,
     ) -> None:
         self._settings = settings
         self._side = region_side(settings)
@@ -159,7 +163,7 @@ class Patches:
             )
         self._augment = AUGMENTATIONS[settings.augmentation](settings.patch)
         rng = np.random.default_rng([settings.seed, 0])
-        entries = [_index(sample, classes, rng) for sample in samples]
+        entries = [_index(sample, classes, rng, overlapping=overlapping) for sample in samples]
         self._entries = [entry for entry in entries if entry.known.size and entry.sample.weight > 0]
         self._labels = sorted({label for entry in self._entries for label in entry.labelled})
         if not self._labels:
@@ -178,7 +182,10 @@ class Patches:
 
     @property
     def pixels(self) -> list[float]:
-        """Known pixels of background and labels, counted as often as their samples are drawn."""
+        """Known pixels of background and labels, counted as often as their samples are drawn.
+
+        A pixel of several labels counts for each.
+        """
         counts = [entry.sample.weight * entry.counts for entry in self._entries]
         return [float(count) for count in np.sum(counts, axis=0)]
 
@@ -238,7 +245,7 @@ class Patches:
         return self._augment(region, labels, rng, style)
 
 
-def _index(sample: Sample, classes: int, rng: np.random.Generator) -> _Entry:
+def _index(sample: Sample, classes: int, rng: np.random.Generator, *, overlapping: bool) -> _Entry:
     image, mask = sample.load()
     if image.shape != (*mask.shape, 3):
         raise DataError(
@@ -246,20 +253,25 @@ def _index(sample: Sample, classes: int, rng: np.random.Generator) -> _Entry:
             "an (H, W) mask and an (H, W, 3) image of the same size are needed"
         )
     flat = mask.reshape(-1)
-    counts = np.bincount(flat, minlength=256)
-    strange = [label for label in range(classes + 1, IGNORE) if counts[label]]
+    found = np.bincount(flat, minlength=256)
+    if overlapping:
+        strange = strangers(flat, classes)
+    else:
+        strange = [label for label in range(classes + 1, IGNORE) if found[label]]
     if strange:
         raise DataError(f"{sample.name}: the mask holds {strange}, beyond the {classes} labels")
+    places = {
+        label: np.flatnonzero(mask_of(flat, label, overlapping=overlapping))
+        for label in range(1, classes + 1)
+        if overlapping or found[label]
+    }
+    counts = [len(places.get(label, ())) for label in range(1, classes + 1)]
     return _Entry(
         sample,
         image_stats(image),
-        counts[: classes + 1],
+        np.array([found[0], *counts]),
         _some(np.flatnonzero(flat != IGNORE), rng),
-        {
-            label: _some(np.flatnonzero(flat == label), rng)
-            for label in range(1, classes + 1)
-            if counts[label]
-        },
+        {label: _some(points, rng) for label, points in places.items() if len(points)},
     )
 
 

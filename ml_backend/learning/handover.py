@@ -39,6 +39,7 @@ def pack(job: Job, file: BinaryIO) -> dict[str, Any]:
         "classes": job.classes,
         "labels": job.labels,
         "precision": job.precision,
+        "overlapping": job.overlapping,
         "pool": [reference.name for reference in job.pool],
         "small": None if small is None else [(_put(image, file), stats) for image, stats in small],
         "initial": _pack_weights(job.initial, file),
@@ -65,6 +66,7 @@ def unpack(packed: dict[str, Any], descriptor: int) -> Job:
         if small is None
         else [(_take(place, mapped), (stats[0], stats[1])) for place, stats in small],
         packed["precision"],
+        packed["overlapping"],
     )
 
 

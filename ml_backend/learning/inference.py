@@ -28,6 +28,7 @@ from ml_backend.learning.networks import (
     to_probs,
 )
 from ml_backend.learning.views import VIEWS, first_views
+from ml_backend.masks.sets import decided, planes_of
 from ml_backend.masks.tiles import Window, blend, cut
 from ml_backend.recipe import Network, Prediction
 
@@ -42,7 +43,7 @@ _PLAIN = ("identity",)
 
 
 class Seen(NamedTuple):
-    """T passes over one image (T, K+1, H, W), and what the encoder made of it in the end.
+    """T passes over one image (T, C, H, W), and what the encoder made of it in the end.
 
     `features_D`: float32 mean of the deepest feature map, over pixels and windows; empty for a
     network without an encoder.
@@ -80,7 +81,8 @@ class Predictor:
     window, and once before for its range of values. `mode` says what is computed with, such as
     `cpu bfloat16 channels_last`. `views`: so many flips and turns of every window are looked at,
     and their mean is the prediction. `temperature` makes the probabilities mean what they say (see
-    `calibration.py`) and changes no label map. Calls from several threads are safe; the network
+    `calibration.py`) and changes no label map. `overlapping`: labels do not exclude each
+    other, and each has a probability for itself. Calls from several threads are safe; the network
     is put into evaluation mode once and never changed. `siblings` are those
     that passes of an ensemble ask as well; whoever wants them puts them there.
     """
@@ -97,8 +99,11 @@ class Predictor:
         precision: str = "float32",
         temperature: float = 1.0,
         views: int = 1,
+        overlapping: bool = False,
     ) -> None:
         self.classes = classes
+        self.overlapping = overlapping
+        self._channels = classes + (not overlapping)
         self.temperature = temperature
         self.siblings: tuple[Predictor, ...] = ()
         self.device = resolve_device(device)
@@ -111,7 +116,10 @@ class Predictor:
         self._views = first_views(views)
 
     def probs(self, image: U8) -> F32:
-        """Probabilities (K+1, H, W) float32 of one image, background first, summing to 1."""
+        """Probabilities (K+1, H, W) float32 of one image, background first, summing to 1.
+
+        Of labels that may overlap (K, H, W), each 0..1 for itself.
+        """
         return next(self.probs_many([image]))
 
     def probs_many(self, images: Iterable[U8]) -> Iterator[F32]:
@@ -123,7 +131,7 @@ class Predictor:
             whole_CHW: F32 = np.empty(0, np.float32)
             for _, size, y, probs_CHW in bands:
                 if y == 0:
-                    whole_CHW = np.empty((self.classes + 1, *size), np.float32)
+                    whole_CHW = np.empty((self._channels, *size), np.float32)
                 whole_CHW[:, y : y + probs_CHW.shape[1]] = probs_CHW
             yield whole_CHW
 
@@ -145,7 +153,12 @@ class Predictor:
                 for y, band in blend(windows, (seen.probs_TCHW[0] for seen in answers)):
                     own = np.ascontiguousarray(band)
                     # not the windows: the blend is what T was fitted on
-                    yield Band(number, size, y, temper(own, self.temperature))
+                    yield Band(
+                        number,
+                        size,
+                        y,
+                        temper(own, self.temperature, overlapping=self.overlapping),
+                    )
                 number += 1
 
     def see_many(self, images: Iterable[Asked], *, samples: int = 0) -> Iterator[Seen]:
@@ -172,12 +185,12 @@ class Predictor:
                 features.append(seen.features_D)
                 yield seen.probs_TCHW.reshape(-1, *seen.probs_TCHW.shape[2:])
 
-        flat = np.empty((passes * (self.classes + 1), *size), np.float32)
+        flat = np.empty((passes * self._channels, *size), np.float32)
         for y, band in blend(windows, values()):
             flat[:, y : y + band.shape[1]] = band
         probs_TCHW = flat.reshape(passes, -1, *size)
         for probs_CHW in probs_TCHW:
-            temper(probs_CHW, self.temperature)
+            temper(probs_CHW, self.temperature, overlapping=self.overlapping)
         return Seen(probs_TCHW, np.mean(features, axis=0, dtype=np.float32))
 
     def _groups(self, images: Iterable[Asked]) -> Iterator[list[Asked]]:
@@ -261,7 +274,7 @@ class Predictor:
         height, width = pixels_NHWC.shape[1:3]
         with torch.inference_mode(), autocast(self.device, self.precision):
             logits, features_ND = self._inside.run(self._padded(pixels_NHWC, stats_N2))
-            probs_NCHW: F32 = to_probs(logits).cpu().numpy()[..., :height, :width]
+            probs_NCHW = self._probs(logits)[..., :height, :width]
         return probs_NCHW, features_ND
 
     def _sample(
@@ -276,9 +289,13 @@ class Predictor:
         with torch.inference_mode(), autocast(self.device, self.precision):
             _, features_ND = self._inside.run(self._padded(pixels_NHWC, stats_N2))
             passes_N = [self._inside.sample(i, samples, s) for i, s in enumerate(seeds_N)]
-            probs_N = [to_probs(passes).cpu().numpy() for passes in passes_N]
+            probs_N = [self._probs(passes) for passes in passes_N]
         probs_N = [probs[..., :height, :width] for probs in probs_N]
         return [Seen(*seen) for seen in zip(probs_N, features_ND, strict=True)]
+
+    def _probs(self, logits_NCHW: Tensor) -> F32:
+        probs: F32 = to_probs(logits_NCHW, overlapping=self.overlapping).cpu().numpy()
+        return probs
 
     def _padded(self, pixels_NHWC: U8, stats_N2: npt.NDArray[np.floating]) -> Tensor:
         """What the network is given: padded by reflection to sides that it can halve."""
@@ -297,10 +314,12 @@ def predictor_from_state(
     device: str = "cpu",
     temperature: float = 1.0,
     precision: str = "float32",
+    *,
+    overlapping: bool = False,
 ) -> Predictor:
     """The predictor of stored weights. Raises `ModelFileError` when they do not fit."""
     return Predictor(
-        restore_network(state, network, classes),
+        restore_network(state, network, classes, overlapping=overlapping),
         classes,
         window=prediction.window,
         overlap=prediction.overlap,
@@ -309,6 +328,7 @@ def predictor_from_state(
         precision=precision,
         temperature=temperature,
         views=prediction.views,
+        overlapping=overlapping,
     )
 
 
@@ -316,12 +336,14 @@ def predictor_from_state(
 class Metrics:
     """Pooled over all pixels of `images` images; nan where nothing could be counted.
 
-    `ece` is the expected calibration error of the probabilities, 0..1.
+    `ece` is the expected calibration error of the probabilities, 0..1. Of labels that may overlap
+    all but the scores by class are means over the labels.
     """
 
     mean_iou: float
     mean_dice: float
     iou_by_class: tuple[float, ...]
+    dice_by_class: tuple[float, ...]
     accuracy: float
     images: int
     loss: float
@@ -338,8 +360,10 @@ def evaluate(
     """Compare predictions with label maps; `loss` is averaged over images when given.
 
     `each` is told index, predicted and true label map, (H, W) uint8, of every sample in order.
+    Where the predictor's labels may overlap, label maps are set maps.
     """
-    confusion, reliability = Confusion(classes), Reliability()
+    sets = predictor.overlapping
+    confusion, reliability = Confusion(classes, overlapping=sets), Reliability()
     truths: deque[U8] = deque()
     costs: list[float] = []
 
@@ -351,20 +375,33 @@ def evaluate(
 
     for index, probs in enumerate(predictor.probs_many(images())):
         truth = truths.popleft()
-        likeliest, known = probs.argmax(axis=0), truth != IGNORE
-        confusion.add(likeliest, truth)
+        known = truth != IGNORE
+        if sets:
+            found = decided(probs)
+            sure, right = np.maximum(probs, 1 - probs), _agreeing(found, truth, classes)
+            reliability.add(sure[:, known].ravel(), right[:, known].ravel())
+        else:
+            found = probs.argmax(axis=0).astype(np.uint8)
+            reliability.add(probs.max(axis=0)[known], (found == truth)[known])
+        confusion.add(found, truth)
         if each:
-            each(index, likeliest.astype(np.uint8), truth)
-        reliability.add(probs.max(axis=0)[known], (likeliest == truth)[known])
+            each(index, found, truth)
         if loss:
             target = torch.from_numpy(truth.astype(np.int64))[None]
-            costs.append(float(loss(to_logits(torch.from_numpy(probs)[None]), target)))
+            logits = to_logits(torch.from_numpy(probs)[None], overlapping=sets)
+            costs.append(float(loss(logits, target)))
     return Metrics(
         confusion.mean_iou(),
         confusion.mean_dice(),
         tuple(float(value) for value in confusion.iou()),
+        tuple(float(value) for value in confusion.dice()),
         confusion.accuracy(),
         len(samples),
         float(np.mean(costs)) if costs else float("nan"),
         reliability.ece(),
     )
+
+
+def _agreeing(found_HW: U8, truth_HW: U8, classes: int) -> npt.NDArray[np.bool_]:
+    """(K, H, W): where two set maps say the same of a label."""
+    return np.asarray(planes_of(found_HW, classes) == planes_of(truth_HW, classes))

@@ -16,7 +16,7 @@ class Job:
 
     `initial` ones are of a whole network, `encoder` ones of its encoder alone.
 
-    `precision`: the number format to begin in.
+    `precision`: the number format to begin in. `overlapping`: labels do not exclude each other.
 
     `small`: what `References` made of the `pool` in another process; its images are not opened
     then.
@@ -32,3 +32,4 @@ class Job:
     encoder: Mapping[str, Tensor] | None = None
     small: Sequence[Small] | None = None
     precision: str = "float32"
+    overlapping: bool = False

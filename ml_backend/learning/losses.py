@@ -1,10 +1,13 @@
 """Losses: logits (N, C, H, W) and targets (N, H, W) int64, 255 ignored → a scalar.
 
-C = 1 is a sigmoid against label 1, C = K + 1 a softmax with the background at 0. Everything is
-pooled over the batch, in float32. A batch without a known pixel costs exactly nothing and has no
-gradient; nor do ignored pixels ever. segmentation-models-pytorch has losses of most of these
-names, but its focal loss is nan and its Lovász loss no scalar where nothing is known, its Dice
-averages over absent classes and the background, and none takes weights for a single label.
+C = 1 is a sigmoid against label 1, C = K + 1 a softmax with the background at 0. Labels that may
+overlap have C = K sigmoids, and targets (N, K, H, W) int64 of 0, 1, 255: each label is a question
+of its own, to which "not this label" is the background.
+
+Everything is pooled over the batch, in float32. A batch without a known pixel costs exactly
+nothing and has no gradient; nor do ignored pixels ever. segmentation-models-pytorch has losses of
+most of these names, but its focal loss is nan and its Lovász loss no scalar where nothing is known,
+its Dice averages over absent classes and the background, and none takes weights for a single label.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,15 +33,32 @@ LOSSES: Registry[WeightedLoss] = Registry("loss")
 _LEAST = 1e-8  # what sums are divided by where nothing counts
 
 
-def make_loss(settings: Training, classes: int, weights: Sequence[float] | None = None) -> Loss:
-    """The loss that the recipe names, for `classes` labels and `weights` (`weights_of`)."""
+def make_loss(
+    settings: Training,
+    classes: int,
+    weights: Sequence[float] | None = None,
+    *,
+    overlapping: bool = False,
+) -> Loss:
+    """The loss that the recipe names, for `classes` labels and `weights` (`weights_of`).
+
+    It takes targets (N, H, W), which are sets of labels (`masks/sets.py`) where they may overlap.
+    """
     weights_K = torch.tensor(weights or [1.0] * (classes + 1), dtype=torch.float32)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
+        target = planes_of(target, classes) if overlapping else target
         return member(logits.float(), target, weights_K.to(logits.device), settings)
 
     member = LOSSES[settings.loss]
     return loss
+
+
+def planes_of(sets_NHW: Tensor, classes: int) -> Tensor:
+    """(N, H, W) int64 sets of labels → (N, K, H, W): 1 has the label, 0 has not, 255 unknown."""
+    labels_K = torch.arange(1, classes + 1, device=sets_NHW.device)[:, None, None]
+    sets = sets_NHW[:, None]
+    return torch.where(sets == IGNORE, IGNORE, (sets >> labels_K) & 1)
 
 
 def weights_of(
@@ -113,14 +133,16 @@ def dice_bce(logits: Tensor, target: Tensor, weights: Tensor, settings: Training
 def lovasz(logits: Tensor, target: Tensor, weights: Tensor, _settings: Training) -> Tensor:
     """Lovász extension of 1 - IoU, weighted mean of the labels in the batch (Berman et al. 2018).
 
-    Of a single label the hinge on its logits, which the paper has for binary masks; of several
-    the error of their probabilities.
+    Of a single label, and of each that may overlap with others, the hinge on its logits, which the
+    paper has for binary masks; of several the error of their probabilities.
     """
+    if _is_planes(target):
+        each = [_hinge(*pair) for pair in zip(logits.unbind(1), target.unbind(1), strict=True)]
+        return _share(torch.stack(each), weights[1:])
+    if logits.shape[1] == 1:
+        return _hinge(logits[:, 0], target)
     known = target != IGNORE
     truth = target[known]
-    if logits.shape[1] == 1:
-        sign = 2.0 * (truth == 1) - 1
-        return _lovasz_extension(functional.relu(1 - logits[:, 0][known] * sign), truth == 1)
     probs = logits.softmax(dim=1)
     losses = [
         _lovasz_extension(((truth == label).float() - probs[:, label][known]).abs(), truth == label)
@@ -130,8 +152,24 @@ def lovasz(logits: Tensor, target: Tensor, weights: Tensor, _settings: Training)
     return _share(torch.stack(losses), present * weights[1:])
 
 
+def _is_planes(target: Tensor) -> bool:
+    """Whether labels may overlap."""
+    return target.ndim == 4
+
+
+def _hinge(logits_NHW: Tensor, target_NHW: Tensor) -> Tensor:
+    """Lovász hinge of one label; `target_NHW`: 1 has it, 255 is ignored."""
+    known = target_NHW != IGNORE
+    truth = target_NHW[known] == 1
+    return _lovasz_extension(functional.relu(1 - logits_NHW[known] * (2.0 * truth - 1)), truth)
+
+
 def _surprise(logits: Tensor, target: Tensor) -> Tensor:
-    """Minus the logarithm of the true label's probability at each pixel (N, H, W); 0 if ignored."""
+    """Minus the logarithm of the truth's probability, of the target's shape; 0 if ignored."""
+    if _is_planes(target):
+        truth = (target == 1).to(logits.dtype)
+        losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        return losses * (target != IGNORE)
     if logits.shape[1] > 1:
         return functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
     truth = (target == 1).to(logits.dtype)
@@ -141,7 +179,11 @@ def _surprise(logits: Tensor, target: Tensor) -> Tensor:
 
 def _mean(losses: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Mean over the known pixels, each weighted by its label; `losses` is 0 at the others."""
-    weight = torch.where(target == IGNORE, 0.0, weights[target.clamp(max=len(weights) - 1)])
+    if _is_planes(target):
+        of_truth = torch.where(target == 1, weights[1:, None, None], weights[0])
+    else:
+        of_truth = weights[target.clamp(max=len(weights) - 1)]
+    weight = torch.where(target == IGNORE, 0.0, of_truth)
     return _share(losses, weight)
 
 
@@ -153,10 +195,13 @@ def _overlap(
     logits: Tensor, target: Tensor, weights: Tensor, errors: tuple[float, float]
 ) -> Tensor:
     """Mean over the labels present of 1 - Tversky index; `errors`: weights of FP and FN."""
-    probs = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
-    labels = torch.arange(1, probs.shape[1] + 1, device=target.device)
-    truth = (target[:, None] == labels[:, None, None]).to(probs.dtype)
-    probs = probs * (target != IGNORE)[:, None]
+    if _is_planes(target):
+        probs, truth, known = logits.sigmoid(), target == 1, target != IGNORE
+    else:
+        probs = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
+        labels = torch.arange(1, probs.shape[1] + 1, device=target.device)
+        truth, known = target[:, None] == labels[:, None, None], (target != IGNORE)[:, None]
+    truth, probs = truth.to(probs.dtype), probs * known
     total = partial(torch.sum, dim=(0, 2, 3))
     hits, wrong, missed = (
         total(probs * truth),

@@ -26,23 +26,36 @@ class Confusion:
     """Counts of (true, predicted) pixels over any number of images; 255 in the truth is ignored.
 
     A class that neither the truth nor the prediction contains has no score (nan) and stays out
-    of the means.
+    of the means. Where labels may overlap (`overlapping`) maps are set maps, and each label is
+    counted for itself: `counts` is then (K, 2, 2), with it and without in truth and prediction.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, overlapping: bool = False) -> None:
         self.classes = classes
-        self.counts = np.zeros((classes + 1, classes + 1), np.int64)
+        self.overlapping = overlapping
+        shape = (classes, 2, 2) if overlapping else (classes + 1, classes + 1)
+        self.counts = np.zeros(shape, np.int64)
 
     def add(self, pred_HW: LabelMap, target_HW: LabelMap) -> None:
         """Count one image. Raises `ValueError` when the sizes differ."""
         if pred_HW.shape != target_HW.shape:
             raise ValueError(f"prediction {pred_HW.shape} and truth {target_HW.shape} differ")
         known = target_HW != IGNORE
+        if self.overlapping:
+            pred, target = pred_HW[known], target_HW[known]
+            for label in range(1, self.classes + 1):
+                pairs = (target >> label & 1) * 2 + (pred >> label & 1)
+                self.counts[label - 1] += np.bincount(pairs, minlength=4).reshape(2, 2)
+            return
         side = self.classes + 1
         pairs = target_HW[known].astype(np.int64) * side + pred_HW[known]
         self.counts += np.bincount(pairs, minlength=side * side).reshape(side, side)
 
     def _parts(self) -> tuple[Scores, Scores, Scores]:
+        """Pixels of each label that are right, true, predicted."""
+        if self.overlapping:
+            both = self.counts.astype(np.float64)
+            return both[:, 1, 1], both[:, 1].sum(axis=1), both[:, :, 1].sum(axis=1)
         hits = np.diag(self.counts)[1:].astype(np.float64)
         return hits, self.counts[1:].sum(axis=1) * 1.0, self.counts[:, 1:].sum(axis=0) * 1.0
 
@@ -65,9 +78,13 @@ class Confusion:
         return _mean(self.dice())
 
     def accuracy(self) -> float:
-        """Share of the known pixels that are right, background included; nan without any."""
+        """Share of the known pixels that are right, background included; nan without any.
+
+        Where labels may overlap the mean of the labels' shares.
+        """
         total = int(self.counts.sum())
-        return float(np.trace(self.counts) / total) if total else float("nan")
+        right = np.trace(self.counts, axis1=-2, axis2=-1).sum()
+        return float(right / total) if total else float("nan")
 
 
 class Reliability:
@@ -105,18 +122,28 @@ class Reliability:
 class PixelCounts:
     """A `Confusion` in the making on the training's device, which is never waited for."""
 
-    def __init__(self, classes: int, device: torch.device) -> None:
-        self._classes = classes
-        self._side = classes + 1
+    def __init__(self, classes: int, device: torch.device, *, overlapping: bool = False) -> None:
+        self._empty = Confusion(classes, overlapping=overlapping)
         # the last place takes the ignored pixels
-        self._counts = torch.zeros(self._side**2 + 1, dtype=torch.int64, device=device)
+        places = self._empty.counts.size + 1
+        self._counts = torch.zeros(places, dtype=torch.int64, device=device)
 
     def add(self, logits_NCHW: Tensor, target_NHW: Tensor) -> None:
-        """Count a batch: logits with one channel (sigmoid) or K + 1, labels int64."""
-        binary = logits_NCHW.shape[1] == 1
-        pred = (logits_NCHW[:, 0] > 0).long() if binary else logits_NCHW.argmax(dim=1)
-        ignored = self._side**2
-        pairs = torch.where(target_NHW == IGNORE, ignored, target_NHW * self._side + pred).flatten()
+        """Count a batch: logits with one channel (sigmoid) or K + 1, labels int64.
+
+        Of labels that may overlap K logits, and sets of labels.
+        """
+        classes, ignored = self._empty.classes, self._empty.counts.size
+        if self._empty.overlapping:
+            labels = torch.arange(classes, device=target_NHW.device)[:, None, None]
+            has = target_NHW[:, None] >> (labels + 1) & 1
+            place = labels * 4 + has * 2 + (logits_NCHW > 0)
+            pairs = torch.where(target_NHW[:, None] == IGNORE, ignored, place).flatten()
+        else:
+            binary = logits_NCHW.shape[1] == 1
+            pred = (logits_NCHW[:, 0] > 0).long() if binary else logits_NCHW.argmax(dim=1)
+            place = target_NHW * (classes + 1) + pred
+            pairs = torch.where(target_NHW == IGNORE, ignored, place).flatten()
         if pairs.device.type == "cpu":  # where scatter_add_ takes fifteen times as long
             self._counts += torch.bincount(pairs, minlength=ignored + 1)
         else:  # where bincount would wait for the device
@@ -124,8 +151,8 @@ class PixelCounts:
 
     def confusion(self) -> Confusion:
         """What has been counted."""
-        confusion = Confusion(self._classes)
-        confusion.counts += self._counts[:-1].view(self._side, self._side).cpu().numpy()
+        confusion = Confusion(self._empty.classes, overlapping=self._empty.overlapping)
+        confusion.counts += self._counts[:-1].cpu().numpy().reshape(confusion.counts.shape)
         return confusion
 
 

@@ -67,29 +67,42 @@ def normalise(
     return torch.from_numpy(values).permute(0, 3, 1, 2)
 
 
-def out_channels(classes: int) -> int:
-    """Channels of the logits: one (sigmoid) for a single label, else K + 1 (softmax)."""
-    return 1 if classes == 1 else classes + 1
+def out_channels(classes: int, *, overlapping: bool = False) -> int:
+    """Channels of the logits of a head.
+
+    One (sigmoid) for a single label, K + 1 (softmax, the background first) for several of which a
+    pixel has one, K (each its sigmoid) for several that may overlap.
+    """
+    return classes if classes == 1 or overlapping else classes + 1
 
 
-def to_probs(logits_NCHW: Tensor) -> Tensor:
-    """Logits → float32 probabilities (N, K+1, H, W) with the background at channel 0."""
+def to_probs(logits_NCHW: Tensor, *, overlapping: bool = False) -> Tensor:
+    """Logits → float32 probabilities (N, K+1, H, W) with the background at channel 0.
+
+    Of labels that may overlap (N, K, H, W), each for itself.
+    """
     logits = logits_NCHW.float()
+    if overlapping:
+        return logits.sigmoid()
     if logits.shape[1] > 1:
         return logits.softmax(dim=1)
     foreground = logits.sigmoid()
     return torch.cat([1 - foreground, foreground], dim=1)
 
 
-def to_logits(probs_NCHW: Tensor) -> Tensor:
+def to_logits(probs_NCHW: Tensor, *, overlapping: bool = False) -> Tensor:
     """The inverse of `to_probs` up to a constant; probabilities are kept off 0 and 1."""
     probs = probs_NCHW.clamp(1e-6, 1 - 1e-6)
+    if overlapping:
+        return probs.logit()
     if probs.shape[1] == 2:
         return probs[:, 1:].logit()
     return probs.log()
 
 
-def build_network(network: Network, classes: int, *, seed: int) -> nn.Module:
+def build_network(
+    network: Network, classes: int, *, seed: int, overlapping: bool = False
+) -> nn.Module:
     """A fresh network for `classes` labels: (N, 3, H, W) → (N, `out_channels`, H, W) logits.
 
     The same seed gives the same weights and leaves torch's own generator alone.
@@ -98,7 +111,7 @@ def build_network(network: Network, classes: int, *, seed: int) -> nn.Module:
     weights, file = network.encoder_weights, network.weights_file
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _create(network, classes)
+        model = _create(network, out_channels(classes, overlapping=overlapping))
         if weights is not None and file is None:
             model.encoder.load_state_dict(_folded(_hub_weights(network, weights), model.encoder))
     for stage in range(network.stages, 5):  # smp keeps the residual stages that it never runs
@@ -137,7 +150,7 @@ def channels_last(model: nn.Module) -> nn.Module:
     return model
 
 
-def _create(network: Network, classes: int) -> Any:  # smp is untyped: Any spares casts
+def _create(network: Network, channels: int) -> Any:  # smp is untyped: Any spares casts
     architecture = network.architecture.lower()
     if architecture not in smp.MODEL_ARCHITECTURES_MAPPING:
         choices = ", ".join(kind.__name__ for kind in smp.MODEL_ARCHITECTURES_MAPPING.values())
@@ -158,7 +171,7 @@ def _create(network: Network, classes: int) -> Any:  # smp is untyped: Any spare
             network.encoder,
             encoder_weights=None,
             in_channels=3 * network.fold**2,
-            classes=out_channels(classes) * network.fold**2,
+            classes=channels * network.fold**2,
             **options,
         )
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
@@ -243,10 +256,12 @@ def load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     return [name for name in own if name not in fits]
 
 
-def restore_network(state: Mapping[str, Tensor], network: Network, classes: int) -> nn.Module:
+def restore_network(
+    state: Mapping[str, Tensor], network: Network, classes: int, *, overlapping: bool = False
+) -> nn.Module:
     """The network that `state` belongs to. Raises `ModelFileError` when it does not fit."""
     bare = network.model_copy(update={"encoder_weights": None})
-    model = build_network(bare, classes, seed=0)
+    model = build_network(bare, classes, seed=0, overlapping=overlapping)
     try:
         model.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:

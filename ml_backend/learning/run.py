@@ -70,7 +70,7 @@ class Run:
 
     def __init__(self, job: Job, place: torch.device, at_once: int) -> None:
         self.recipe, self.classes, self.place = job.recipe, job.classes, place
-        self.precision = job.precision
+        self.overlapping, self.precision = job.overlapping, job.precision
         self.settings: Training = job.recipe.training
         self.at_once = at_once
         self.model = _start_network(job).to(place)
@@ -155,7 +155,9 @@ def _start_network(job: Job) -> nn.Module:
     recipe, network = job.recipe, job.recipe.network
     if not (job.initial is None and job.encoder is None):  # the named ones may be out of reach
         network = network.model_copy(update={"encoder_weights": None})
-    model = build_network(network, job.classes, seed=recipe.training.seed)
+    model = build_network(
+        network, job.classes, seed=recipe.training.seed, overlapping=job.overlapping
+    )
     stride = int(getattr(model, "stride", 1))
     if recipe.training.patch % stride:
         raise ConfigError(

@@ -50,11 +50,13 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
     clock: Callable[[], float] = time.monotonic,
+    overlapping: bool = False,
 ) -> Trained:
     """Train a network for `classes` labels; on a processor the same input gives the same weights.
 
-    `labels` are their names, by which the recipe may weigh them; `pool` are unlabelled images
-    whose looks the augmentation may borrow.
+    `overlapping`: they do not exclude each other, and the samples' masks are set maps. `labels` are
+    their names, by which the recipe may weigh them; `pool` are unlabelled images whose looks the
+    augmentation may borrow.
     The epoch with the highest validation mean IoU wins, the last one without validation. With
     `training.patience` the last one may come early.
     `encoder` weights take the place of the recipe's `network.encoder_weights`; `initial` ones, of
@@ -63,13 +65,13 @@ def train(
     there to the same result, in the `precision` it began in. Where memory is short, fewer patches
     go through the network at once, for the rest of the training. With several `processes` (None:
     as many as `ranks.how_many` says), which have clocks of their own, each computes its part of
-    every batch. Raises
-    `NothingToLearn`, `WeightsUnavailable`, `LearningError` (the loss is no longer a number, one
+    every batch. Raises `NothingToLearn`, `WeightsUnavailable`, `LearningError` (the loss is no longer a number, one
     patch does not fit into memory, a process was killed), and whatever `on_epoch` raises.
     """
     job = Job(
-        train, val, recipe, classes, tuple(labels), pool, initial, encoder, precision=precision
-    )
+        train, val, recipe, classes, tuple(labels), pool, initial, encoder,
+        precision=precision, overlapping=overlapping,
+    )  # fmt: skip
     count = how_many(device, processes, recipe.training.batch_size)
     if count > 1:
         return train_in_ranks(job, count, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
@@ -96,9 +98,11 @@ def train_as(
     settings = job.recipe.training
     place = resolve_device(device)
     train, val = cached(job.train), cached(job.val)
-    patches = Patches(train, job.classes, settings, job.pool, job.small)
+    patches = Patches(
+        train, job.classes, settings, job.pool, job.small, overlapping=job.overlapping
+    )
     weights = weights_of(settings, job.labels, patches.pixels)
-    loss = make_loss(settings, job.classes, weights)
+    loss = make_loss(settings, job.classes, weights, overlapping=job.overlapping)
     share = team.share(settings.batch_size)
     run = Run(job, place, at_once or share.stop - share.start)
     run.model = team.prepared(run.model, place)
@@ -183,7 +187,7 @@ def _train_epoch(
         return logits
 
     total = torch.zeros((), device=place)
-    counts = PixelCounts(run.classes, place)
+    counts = PixelCounts(run.classes, place, overlapping=run.overlapping)
     waited, began = 0.0, clock()
     for step in steps:
         asked = clock()
@@ -225,6 +229,7 @@ def _validate(run: Run, val: Sequence[Sample], loss: Loss) -> Metrics:
         batch_size=prediction.batch_size,
         device=str(run.place),
         precision=run.precision,
+        overlapping=run.overlapping,
     )
     try:
         return evaluate(predictor, val, run.classes, loss)
@@ -240,7 +245,7 @@ def _validate(run: Run, val: Sequence[Sample], loss: Loss) -> Metrics:
 def _identity(job: Job, weights: Sequence[float] | None) -> str:
     """A digest of what decides the outcome: a checkpoint is taken up by the same training only."""
     parts = [job.recipe.network.model_dump_json(), job.recipe.training.model_dump_json()]
-    parts += [str(job.classes), repr(weights)]
+    parts += [str(job.classes) + " overlapping" * job.overlapping, repr(weights)]
     parts += [f"{sample.name}\0{sample.weight!r}" for sample in job.train]
     parts += ["validated on", *(sample.name for sample in job.val)]
     parts += ["looks like", *(reference.name for reference in job.pool)]

@@ -74,7 +74,8 @@ def _consensus(
     context: Context, project: Project, answers: Sequence[Sequence[Labelled]]
 ) -> list[Labelled]:
     minimum = project.recipe.loop.consensus_minimum
-    labels = context.labels(project).names
+    config = context.labels(project)
+    labels, sets = config.names, config.overlapping
     known = context.catalog.work.merged(project.id)
     found = []
     for voters in map(_voters, answers):
@@ -84,11 +85,13 @@ def _consensus(
             found.append(voters[0])
             continue
         keys = sorted(row.mask for row in voters)
-        inputs = hashlib.sha256(json.dumps([keys, minimum, labels]).encode()).hexdigest()
+        question = [keys, minimum, labels, *(["overlapping"] if sets else [])]
+        inputs = hashlib.sha256(json.dumps(question).encode()).hexdigest()
         mask = known.get(inputs)
         if mask is None:
-            maps = [load_mask(context.blobs, key, labels) for key in keys]
-            mask = store_mask(context.blobs, project.id, vote(maps, minimum), labels)
+            maps = [load_mask(context.blobs, key, labels, overlapping=sets) for key in keys]
+            merged = vote(maps, minimum, overlapping=sets)
+            mask = store_mask(context.blobs, project.id, merged, labels, overlapping=sets)
             context.catalog.work.save_merged(project.id, inputs, mask)
         last = max(voters, key=lambda row: row.annotation_id or 0)
         found.append(Labelled(last.tile, mask, task_id=last.task_id))

@@ -20,11 +20,14 @@ def create_project(
 ) -> Project:
     """Create the Label Studio project of this title, or use the one there is.
 
-    Raises `LabelConfigError` when the one there is has other labels.
+    Its labels may overlap if the recipe says so (`labels.overlap: multiple`). Raises
+    `LabelConfigError` when the one there is has other labels.
     """
     info = context.studio.find_project(title)
     if info is None:
-        info = context.studio.create_project(title, make_label_config(labels))
+        multiple = recipe is not None and recipe.labels.overlap == "multiple"
+        config_xml = make_label_config(labels, multiple=multiple)
+        info = context.studio.create_project(title, config_xml)
     config = parse_label_config(info.label_config)
     wanted = Project(info.id, info.title, info.label_config, recipe or Recipe())
     labels_of(wanted)

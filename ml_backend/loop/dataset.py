@@ -13,6 +13,7 @@ from ml_backend.loop.annotators import labelled, names_of
 from ml_backend.loop.context import Context
 from ml_backend.loop.encoders import start_of
 from ml_backend.loop.masks import load_mask
+from ml_backend.masks.labels import LabelConfig
 from ml_backend.store.rows import Labelled, Project
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def dataset_of(context: Context, project_id: int) -> Dataset:
     sections = {"network", "training", "schedule"} | cut
     learning = project.recipe.model_dump_json(include=sections)
     digest = hashlib.sha256(learning.encode())
-    digest.update(repr(context.labels(project).names).encode())
+    labels = context.labels(project)
+    digest.update(repr(labels.names).encode() + b"overlapping" * labels.overlapping)
     start = start_of(context.blobs, project.recipe.network, project_id)
     if start.sha256 is not None:  # the same name may stand for other weights one day
         digest.update(start.sha256.encode())
@@ -95,7 +97,7 @@ def prefix_of(masks: Sequence[str]) -> str:
 
 
 def samples_of(
-    context: Context, items: Sequence[Labelled], labels: Sequence[str], target_weight: float = 1
+    context: Context, items: Sequence[Labelled], labels: LabelConfig, target_weight: float = 1
 ) -> "list[Sample]":
     """Turn labelled tiles into samples that load their pixels when they are needed.
 
@@ -104,7 +106,10 @@ def samples_of(
     from ml_backend.learning.data import Sample
 
     def loader(item: Labelled) -> Callable[[], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        return lambda: (context.pixels(item.tile), load_mask(context.blobs, item.mask, labels))
+        return lambda: (context.pixels(item.tile), mask_of(item))
+
+    def mask_of(item: Labelled) -> NDArray[np.uint8]:
+        return load_mask(context.blobs, item.mask, labels.names, overlapping=labels.overlapping)
 
     weights = {"pool": target_weight, "source": 1.0}
     return [Sample(item.tile.title, loader(item), weights[item.tile.image.role]) for item in items]

@@ -70,7 +70,7 @@ def _train_sibling(
     from ml_backend.learning.state import to_arrays
     from ml_backend.learning.training import train as fit
 
-    recipe, names = _recipe(project.recipe, number), context.labels(project).names
+    recipe, labels = _recipe(project.recipe, number), context.labels(project)
     initial, encoder = _initial(context, project, parent, number), None
     if initial is None:
         start = start_of(context.blobs, recipe.network, project.id)
@@ -79,11 +79,12 @@ def _train_sibling(
 
     def train_on(tiles: Sequence[Labelled]) -> "dict[str, Tensor]":
         trained = fit(
-            samples_of(context, tiles, names, recipe.training.target_weight),
-            samples_of(context, dataset.val, names),
+            samples_of(context, tiles, labels, recipe.training.target_weight),
+            samples_of(context, dataset.val, labels),
             recipe=recipe,
-            classes=len(names),
-            labels=names,
+            classes=len(labels.names),
+            labels=labels.names,
+            overlapping=labels.overlapping,
             pool=references_of(context, project),
             device=context.settings.device,
             processes=context.settings.processes,
@@ -132,6 +133,7 @@ def join_siblings(context: Context, project: Project, serving: "Serving") -> Non
             context.settings.device,
             predictor.temperature,
             predictor.precision,
+            overlapping=predictor.overlapping,
         )
         for number, seal in enumerate(seals, 1)
     ]

@@ -107,14 +107,17 @@ def _planned(
     states: dict[int, str],
 ) -> Iterator[Planned]:
     """Images to be exported; what they are exported as is noted in `states`."""
-    sources = Sources(context, serving, context.labels(project).names)
+    labels = context.labels(project)
+    sources = Sources(context, serving, labels.names, labels.overlapping)
     apart = project.recipe.instances.enabled or (serving is not None and serving.instances.enabled)
+    apart = apart and not labels.overlapping
     site = (context.settings.label_studio_url or "").rstrip("/")
     pages = f"{site}/projects/{project.id}/data?task=" if site else None
     for one in found:
         states[one.image.id] = one.state
         load = partial(_item, sources, one, pages, apart=apart)
-        yield Planned(one.image.name, f"{one.key} {pages}{' apart' * apart}", load)
+        how = " apart" * apart + " overlapping" * sources.overlapping
+        yield Planned(one.image.name, f"{one.key} {pages}{how}", load)
 
 
 def _item(sources: Sources, drawing: Drawing, pages: str | None, *, apart: bool) -> ExportItem:
@@ -127,4 +130,5 @@ def _item(sources: Sources, drawing: Drawing, pages: str | None, *, apart: bool)
         version=drawing.version,
         split=drawing.image.split,
         objects=partial(stitched_objects, sources, drawing) if apart else None,
+        overlapping=sources.overlapping,
     )

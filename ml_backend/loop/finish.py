@@ -28,16 +28,17 @@ def finish(
     from ml_backend.learning.device import describe_mode
     from ml_backend.learning.inference import predictor_from_state
 
-    names, recipe = context.labels(project).names, project.recipe
+    labels, recipe = context.labels(project), project.recipe
     predictor = predictor_from_state(
         trained.state,
         recipe.network,
-        len(names),
+        len(labels.names),
         recipe.prediction,
         context.settings.device,
         precision=precisions_of(context.settings, recipe.network).prediction,
+        overlapping=labels.overlapping,
     )
-    samples = samples_of(context, dataset.val, names)
+    samples = samples_of(context, dataset.val, labels)
     calibration = calibrate(predictor, samples, seed=recipe.training.seed)
     return {
         "calibration": None if calibration is None else dict(vars(calibration)),

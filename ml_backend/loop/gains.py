@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.masks.labels import IGNORE
+from ml_backend.masks.sets import planes_of
 from ml_backend.store.rows import Gate, Model
 
 F64 = NDArray[np.float64]
@@ -27,17 +28,21 @@ LEVEL = (2.5, 97.5)  # percentiles: the middle 95 %
 class ByImage:
     """Counts the pixels of each label on each image, as `evaluate` tells them."""
 
-    def __init__(self, images: Sequence[int], labels: int) -> None:
+    def __init__(self, images: Sequence[int], labels: int, *, overlapping: bool = False) -> None:
         """`images`: the id of the image that each sample is cut from."""
-        self._images, self._labels = images, labels
+        self._images, self._labels, self._overlapping = images, labels, overlapping
         self._counts: dict[int, NDArray[np.int64]] = {}
 
     def __call__(self, index: int, predicted: LabelMap, truth: LabelMap) -> None:
         """Count a sample: label maps (H, W); pixels that are unknown (255) do not count."""
         known = truth != IGNORE
         said, true = predicted[known], truth[known]
-        parts = (said[said == true], true, said)
-        counts_3K = [np.bincount(part, minlength=self._labels + 1)[1:] for part in parts]
+        if self._overlapping:
+            said_KN, true_KN = planes_of(said, self._labels), planes_of(true, self._labels)
+            counts_3K = [part.sum(axis=1) for part in (said_KN & true_KN, true_KN, said_KN)]
+        else:
+            parts = (said[said == true], true, said)
+            counts_3K = [np.bincount(part, minlength=self._labels + 1)[1:] for part in parts]
         image = self._images[index]
         so_far = self._counts.get(image, np.zeros((self._labels, 3), np.int64))
         self._counts[image] = so_far + np.stack(counts_3K, axis=1)

@@ -1,9 +1,10 @@
 """What a recipe is tuned on: a project's masks, or a folder of images with theirs."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,12 @@ from ml_backend.loop.instances import Truth
 from ml_backend.loop.masks import UNKNOWN, load_objects
 from ml_backend.loop.pool import split_of
 from ml_backend.masks.instances import Objects, components, told_apart
+from ml_backend.masks.sets import check_count
 from ml_backend.recipe import Network, Recipe
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import Values, read_mask, read_objects
-from ml_backend.store.pairs import match_masks
+from ml_backend.store.mask_files import MaskFiles, find_masks, read_masks
+from ml_backend.store.masks_in import Values, read_objects
 from ml_backend.store.rows import Project
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Material:
     `labels`: names, as many as there are. `truth`: the objects that are told apart on the n-th
     validation image. `targets`: names of the training samples that `training.target_weight` is
     about. `pool`: images whose looks an augmentation may borrow. `weights` fetches what a
-    network's encoder starts from.
+    network's encoder starts from. `overlapping`: masks are set maps.
     """
 
     train: "Sequence[Sample]"
@@ -48,20 +50,23 @@ class Material:
     weights: Callable[[Network], Weights]
     targets: frozenset[str] = frozenset()
     pool: "Sequence[Reference]" = ()
+    overlapping: bool = False
 
 
 def material_of(context: Context, project: Project) -> Material:
     """A project's masks, on the two sides of its frozen split."""
-    dataset, names = dataset_of(context, project.id), context.labels(project).names
+    dataset, labels = dataset_of(context, project.id), context.labels(project)
+    names = labels.names
     return Material(
-        samples_of(context, dataset.train, names),
-        samples_of(context, dataset.val, names),
-        tuple(names),
+        samples_of(context, dataset.train, labels),
+        samples_of(context, dataset.val, labels),
+        names,
         dataset.fingerprint,
         lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
         weights_for(context.blobs, project.id),
         frozenset(row.tile.title for row in dataset.train if row.tile.image.role == "pool"),
         looks_of(context, project.id),
+        labels.overlapping,
     )
 
 
@@ -76,51 +81,62 @@ def material_in(
 ) -> Material:
     """Images of a folder that have a mask, split as a project's would be; the others are the pool.
 
-    Files are read when they are needed; a broken one raises `DataError` then. `blobs`: where
-    versions lie that the recipe may name as encoder weights, by default the folder.
+    Labels overlap where the recipe says so, or where each has a folder of masks and it leaves that
+    to them. Files are read when they are needed; a broken one raises `DataError` then. `blobs`:
+    where versions lie that the recipe may name as encoder weights, by default the folder.
     """
     from ml_backend.learning.data import Sample
     from ml_backend.learning.references import Reference
 
     files = find_images(folder)
-    pairs = match_masks(files, masks)
+    pairs = find_masks(files, masks, labels)
     if not pairs:
         raise DataError(f"no mask in {masks} has the name of an image in {folder}")
-    digest = hashlib.sha256(repr((tuple(labels), values)).encode())
+    rule = recipe.labels.overlap
+    by_label = rule == "auto" and any(files.by_label for files in pairs.values())
+    overlapping = len(labels) > 1 and (rule == "multiple" or by_label)
+    if overlapping:
+        check_count(labels)
+    question = (tuple(labels), values, *(["overlapping"] if overlapping else []))
+    digest = hashlib.sha256(repr(question).encode())
     sides: dict[str, list[Sample]] = {"train": [], "val": []}
-    judges: list[Path] = []
+    judges: list[MaskFiles] = []
     share, seed = recipe.validation.share, recipe.selection.seed
-    for ordinal, (image, mask) in enumerate(sorted(pairs.items())):
+    for ordinal, (image, mask) in enumerate(sorted(pairs.items(), key=itemgetter(0))):
         side = split_of(ordinal, share, seed)
-        for path in (image, mask):
+        for path in (image, *mask.paths):
             digest.update(side.encode() + hashlib.sha256(_bytes(path)).digest())
         name = image.relative_to(folder).as_posix()
-        sides[side].append(Sample(name, _loader(image, mask, len(labels), values)))
+        load = partial(_loaded, image, mask, labels, values, overlapping=overlapping)
+        sides[side].append(Sample(name, load))
         judges += [mask] if side == "val" else []
     numbered = len(labels) == 1 and values is None
 
     def truth(index: int) -> Objects:
         _, label_map = sides["val"][index].load()
-        path = judges[index]
-        numbers = read_objects(_bytes(path), path.name) if numbered else None
+        path = judges[index].all
+        numbers = read_objects(_bytes(path), path.name) if numbered and path else None
         return components(label_map) if numbers is None else told_apart(label_map, numbers)
 
     pool = [Reference(path.name, partial(_picture, path)) for path in files if path not in pairs]
     weights = weights_for(blobs or Blobs(folder))
     return Material(
-        sides["train"], sides["val"], tuple(labels), digest.hexdigest(), truth, weights, pool=pool
-    )
+        sides["train"], sides["val"], tuple(labels), digest.hexdigest(), truth, weights,
+        pool=pool, overlapping=overlapping,
+    )  # fmt: skip
 
 
-def _loader(
-    image: Path, mask: Path, classes: int, values: Values | None
-) -> Callable[[], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    def load() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        pixels = _picture(image)
-        shape = (pixels.shape[0], pixels.shape[1])
-        return pixels, read_mask(_bytes(mask), mask.name, classes, values=values, shape=shape)
-
-    return load
+def _loaded(
+    image: Path,
+    files: MaskFiles,
+    labels: Sequence[str],
+    values: Values | None,
+    *,
+    overlapping: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    pixels = _picture(image)
+    shape = (pixels.shape[0], pixels.shape[1])
+    return pixels, read_masks(files, labels, overlapping=overlapping, values=values, shape=shape)
 
 
 def _picture(path: Path) -> NDArray[np.uint8]:

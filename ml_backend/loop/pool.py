@@ -5,7 +5,6 @@ content. A broken file is quarantined with its reason and the rest goes on.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,9 +19,9 @@ from ml_backend.masks.labels import parse_label_config
 from ml_backend.masks.tiles import cut_tiles
 from ml_backend.recipe import Recipe
 from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.mask_files import MaskFiles, find_masks, read_masks
 from ml_backend.store.masks_in import Values, read_mask, read_objects
-from ml_backend.store.pairs import match_masks
-from ml_backend.store.rows import Image, Tile
+from ml_backend.store.rows import Image, Project, Tile
 from ml_backend.studio.files import file_name
 
 DOWNLOAD_LIMIT = 2 << 30  # bytes of one image
@@ -70,12 +69,14 @@ def add_folder(
     """Add every image below `folder` to the pool of a project; may be repeated.
 
     With `masks`, images that have one join the training as they are and are not asked
-    about; `values` maps the mask files' values to labels where the defaults do not fit.
+    about; `values` maps the mask files' values to labels where the defaults do not fit. A folder
+    for each label says that labels overlap (`store/mask_files.py`).
     """
     files = find_images(folder)
     if not files:
         raise DataError(f"no images in {folder}: PNG, JPEG, TIFF and BMP are read")
-    found: Mapping[Path, Path] = match_masks(files, masks) if masks is not None else {}
+    names = parse_label_config(context.catalog.projects.get(project_id).label_config).names
+    found = find_masks(files, masks, names) if masks is not None else {}
     if masks is not None and not found:
         raise DataError(f"no mask in {masks} has the name of an image in {folder}")
     known = {image.name: image for image in context.catalog.pool.images(project_id)}
@@ -155,11 +156,14 @@ def _with_mask(
     context: Context,
     project_id: int,
     image: Image,
-    path: Path,
+    files: MaskFiles,
     values: Values | None,
 ) -> Image:
     project = context.catalog.projects.get(project_id)
+    if files.all is None:
+        return _with_masks(context, project, image, files, values)
     names = parse_label_config(project.label_config).names  # what the masks' numbers count
+    path = files.all
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -177,6 +181,19 @@ def _with_mask(
         numbers = read_objects(data, path.name)
         objects = None if numbers is None else or_none(label_map, numbers)
     return replace(image, mask=store_mask(context.blobs, project_id, label_map, names, objects))
+
+
+def _with_masks(
+    context: Context, project: Project, image: Image, files: MaskFiles, values: Values | None
+) -> Image:
+    """Of a file a label: only those that are learned have a place, as they may overlap."""
+    labels = context.labels(project)
+    mask = read_masks(
+        files, labels.names, overlapping=labels.overlapping, unknown=labels.unknown,
+        values=values, shape=(image.height, image.width),
+    )  # fmt: skip
+    key = store_mask(context.blobs, project.id, mask, labels.names, overlapping=labels.overlapping)
+    return replace(image, mask=key)
 
 
 def _broken(image: Image, reason: str) -> Image:

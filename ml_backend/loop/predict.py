@@ -105,7 +105,8 @@ def predictions_for(
             yield image
 
     fresh = []
-    for said in serving.likeliest_many(pixels(), labels.names):
+    names, sets = labels.names, labels.overlapping
+    for said in serving.likeliest_many(pixels(), names, overlapping=sets):
         tile = readable.popleft()
         regions, score, note = regions_from(said, labels, recipe, serving.instances)
         body = zlib.compress(orjson.dumps(regions, option=orjson.OPT_SERIALIZE_NUMPY), 1)
@@ -135,13 +136,15 @@ def regions_from(
 ) -> tuple[list[dict[str, object]], float, str | None]:
     """A label map → Label Studio's regions with their scores, and the confidence of the whole.
 
-    One region a label, or an object where `instances` cuts them apart. The third is a note for
-    people where the regions are too large and not all are given. A region's score is the mean
-    probability of its label inside it. The streams are arrays, which orjson writes ten times as
-    fast as lists.
+    One region a label, or an object where `instances` cuts them apart; regions of labels that may
+    overlap do. The third is a note for people where the regions are too large and not all are
+    given. A region's score is the mean probability of its label inside it. The streams are arrays,
+    which orjson writes ten times as fast as lists.
     """
     found = objects(said.label_map, instances) if instances.enabled else None
-    sure = confidence("least_confidence", 1 - said.mean, len(labels.labels))
+    sure = confidence(
+        "least_confidence", 1 - said.mean, 1 if labels.overlapping else len(labels.labels)
+    )
     regions, note = _drawable(said, labels, recipe, found)
     return regions, sure, note
 

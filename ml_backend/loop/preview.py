@@ -19,6 +19,7 @@ from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.predict import readable_tiles
 from ml_backend.loop.score import look_at, weights_of
 from ml_backend.loop.select import drafted
+from ml_backend.masks.sets import decided, on_top
 from ml_backend.masks.sheet import CELL, Row, contact_sheet, heated, outlined, shrunk
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.rows import Project, Round, Tile
@@ -136,19 +137,27 @@ def _maps(
     tiles: Sequence[Tile],
     progress: Progress,
 ) -> Iterator[_Maps]:
+    from ml_backend.selection.overlapping import uncertainty_map
     from ml_backend.selection.uncertainty import SCORES, Passes
 
     scoring, names = project.recipe.scoring, context.labels(project).names
     weights = weights_of(context, project, serving)
     for done, (tile, seen) in enumerate(look_at(context, project, serving, tiles, scoring), 1):
-        passes = Passes(seen.probs_TCHW, weights, scoring.top_share)
-        said = serving.among(passes.mean_CHW.astype(np.float32), names).argmax(axis=0)
+        if serving.overlapping:
+            mean_KHW = seen.probs_TCHW.mean(axis=0)
+            said = on_top(decided(serving.among(mean_KHW, names, overlapping=True)))
+            heat = uncertainty_map(seen.probs_TCHW, scoring.score, weights)
+        else:
+            passes = Passes(seen.probs_TCHW, weights, scoring.top_share)
+            mean_CHW = passes.mean_CHW.astype(np.float32)
+            said = serving.among(mean_CHW, names).argmax(axis=0).astype(np.uint8)
+            heat = SCORES[scoring.score](passes)
         image = context.pixels(tile)
         yield _Maps(
             tile,
             _plain(image),
-            outlined(image, said.astype(np.uint8)),
-            shrunk(np.maximum(SCORES[scoring.score](passes), 0)),
+            outlined(image, said),
+            shrunk(np.maximum(heat, 0)),
         )
         progress(done, len(tiles), f"drawing {tile.title}")
 

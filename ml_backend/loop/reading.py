@@ -43,7 +43,9 @@ def noticed(project: Project) -> Reading | None:
         sorted(roles.background), roles.unpainted, reading.former,
     )  # fmt: skip
     # objects that touch are told apart from the day on which the recipe wants it
-    apart = ("objects",) if project.recipe.instances.enabled else ()
+    apart: tuple[str, ...] = ("objects",) if project.recipe.instances.enabled else ()
+    if labels.overlapping:
+        apart = (*apart, "overlapping")
     key = hashlib.sha256(json.dumps((*parts, *apart)).encode()).hexdigest()[:16]
     if before is not None and before.key == key:
         return None
@@ -94,7 +96,8 @@ def _changes(before: Reading, now: Reading) -> str:
     if before.unpainted != now.unpainted:
         said.append(f"unpainted pixels: {now.unpainted}")
     what = "; ".join(said) or (
-        "the meaning of labels that are not learned, or whether objects are told apart"
+        "the meaning of labels that are not learned, whether labels may overlap, or whether "
+        "objects are told apart"
     )
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {what}"
 

@@ -34,6 +34,7 @@ def score(context: Context, project_id: int, progress: Progress) -> Report:
 def score_pool(context: Context, project: Project, serving: Serving, progress: Progress) -> int:
     """Score what is missing, and keep what the model made of it; returns how many tiles."""
     from ml_backend.selection.embeddings import embed
+    from ml_backend.selection.overlapping import score_sets
     from ml_backend.selection.uncertainty import Passes, score_image
 
     scoring, rounds = project.recipe.scoring, context.catalog.rounds
@@ -48,7 +49,10 @@ def score_pool(context: Context, project: Project, serving: Serving, progress: P
         part = missing[start : start + CHUNK]
         rows, embeddings = {}, {}
         for tile, seen in look_at(context, project, serving, part, scoring):
-            rows[tile.id] = score_image(Passes(seen.probs_TCHW, weights, scoring.top_share))
+            if serving.overlapping:
+                rows[tile.id] = score_sets(seen.probs_TCHW, weights, scoring.top_share)
+            else:
+                rows[tile.id] = score_image(Passes(seen.probs_TCHW, weights, scoring.top_share))
             embeddings[tile.id] = embed(seen.features_D)
             progress(start + len(rows), len(missing), f"{serving.version}: scoring {tile.title}")
         rounds.save_scores(serving.version, scoring.key, rows, embeddings)
@@ -103,7 +107,7 @@ def look_at(
 
 
 def weights_of(context: Context, project: Project, serving: Serving) -> tuple[float, ...] | None:
-    """How much each channel of the model counts in weighted_entropy; None for all alike."""
+    """How much background and labels count in weighted_entropy; None for all alike."""
     given = project.recipe.scoring.weights
     names = (BACKGROUND, *serving.labels)
     today = context.labels(project).names

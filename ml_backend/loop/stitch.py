@@ -22,11 +22,19 @@ Layer = tuple[Place, LabelMap, NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Sources:
-    """Where masks come from, and the labels that their values stand for."""
+    """Where masks come from, and the labels that their values stand for.
+
+    `overlapping`: they are set maps.
+    """
 
     context: Context
     serving: Serving | None
     labels: Sequence[str]
+    overlapping: bool = False
+
+    def load(self, key: str) -> LabelMap:
+        """A stored mask."""
+        return load_mask(self.context.blobs, key, self.labels, overlapping=self.overlapping)
 
 
 def stitched(sources: Sources, drawing: Drawing) -> LabelMap:
@@ -58,9 +66,9 @@ def stitched_objects(sources: Sources, drawing: Drawing) -> Objects:
 def _ground(sources: Sources, drawing: Drawing) -> LabelMap:
     """What lies below people's tiles: the image's own mask, the model's, or nothing known."""
     if drawing.given is not None:
-        return load_mask(sources.context.blobs, drawing.given, sources.labels)
+        return sources.load(drawing.given)
     if drawing.version is not None and sources.serving is not None:
-        return _predicted(sources.context, drawing.image, sources.serving, sources.labels)
+        return sources.load(_predicted(sources.context, drawing.image, sources.serving))
     return np.full((drawing.image.height, drawing.image.width), UNKNOWN, np.uint8)
 
 
@@ -81,7 +89,7 @@ def _layers(sources: Sources, drawing: Drawing, canvas: LabelMap) -> Iterator[La
     for one in drawing.people:
         tile = one.tile
         place = np.s_[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
-        mask = load_mask(sources.context.blobs, one.mask, sources.labels)
+        mask = sources.load(one.mask)
         taken = np.ones(mask.shape, np.bool_)
         if tile.id in drawn:  # another person's: background covers only what is unknown
             taken = (mask != UNKNOWN) & ((mask != 0) | (canvas[place] == UNKNOWN))
@@ -89,18 +97,20 @@ def _layers(sources: Sources, drawing: Drawing, canvas: LabelMap) -> Iterator[La
         drawn.add(tile.id)
 
 
-def _predicted(context: Context, image: Image, serving: Serving, labels: Sequence[str]) -> LabelMap:
-    """What a version says of a whole image; kept for the next export."""
+def _predicted(context: Context, image: Image, serving: Serving) -> str:
+    """The key of what a version says of a whole image; kept for the next export."""
     tiles = _apart(context, image)
     layout = hashlib.sha256(repr([tile.content for tile in tiles]).encode()).hexdigest()[:16]
     key = f"predicted/{serving.version}/{serving.key}/{image.id}-{layout}.png"
     if not context.blobs.exists(key):
+        sets = serving.overlapping
         canvas = np.zeros((image.height, image.width), np.uint8)
-        said = serving.likeliest_many((context.pixels(tile) for tile in tiles), serving.labels)
+        pixels = (context.pixels(tile) for tile in tiles)
+        said = serving.likeliest_many(pixels, serving.labels, overlapping=sets)
         for tile, (label_map, *_) in zip(tiles, said, strict=True):
             canvas[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width] = label_map
-        write_mask(context.blobs, key, canvas, serving.labels)
-    return load_mask(context.blobs, key, labels)
+        write_mask(context.blobs, key, canvas, serving.labels, overlapping=sets)
+    return key
 
 
 def _apart(context: Context, image: Image) -> list[Tile]:

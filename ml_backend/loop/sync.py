@@ -217,8 +217,12 @@ def _decoded(
     except DataError as error:
         return {"mask": None, "reason": str(error)}
     seen = _shown(context, labels, tile, info, raw, decoded.label_map)
+    key = keep_mask(
+        context.blobs, project.id, label_map, labels.names, former, objects,
+        overlapping=labels.overlapping,
+    )  # fmt: skip
     return {
-        "mask": keep_mask(context.blobs, project.id, label_map, labels.names, former, objects),
+        "mask": key,
         "reason": "; ".join(decoded.notes) or None,
         "asides": ", ".join(decoded.asides) or None,
         **seen,
@@ -254,7 +258,7 @@ def _shown(
         return {"shown_model": version}
     return {
         "shown_model": version,
-        "shown_dice": mean_dice(shown.label_map, submitted),
+        "shown_dice": mean_dice(shown.label_map, submitted, overlapping=labels.overlapping),
         "corrected": corrected(shown.label_map, submitted),
     }
 

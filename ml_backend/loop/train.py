@@ -25,7 +25,7 @@ from ml_backend.loop.gains import ByImage
 from ml_backend.loop.instances import Counting, settings_of
 from ml_backend.loop.labels import check_names
 from ml_backend.loop.masks import load_objects
-from ml_backend.loop.models import load_predictor
+from ml_backend.loop.models import alike, labels_on_card, load_predictor
 from ml_backend.loop.precision import precisions_of
 from ml_backend.loop.promote import decide
 from ml_backend.loop.tracking import Tracked, tracked
@@ -136,7 +136,7 @@ def _fit(
         )
 
     tracking = Tracked(home, project.title, candidate.version, recipe)
-    names = context.labels(project).names
+    labels = context.labels(project)
     start = start_of(context.blobs, recipe.network, project.id)
     network, encoder = recipe.network, None
     initial, start = _initial(context, project, current, start)
@@ -144,11 +144,12 @@ def _fit(
         network, encoder, start = weights_of(context.blobs, network, start)
     with tracked(context.settings.track, tracking) as tell:
         trained = fit(
-            samples_of(context, dataset.train, names, recipe.training.target_weight),
-            samples_of(context, dataset.val, names),
+            samples_of(context, dataset.train, labels, recipe.training.target_weight),
+            samples_of(context, dataset.val, labels),
             recipe=recipe.model_copy(update={"network": network}),
-            classes=len(names),
-            labels=names,
+            classes=len(labels.names),
+            labels=labels.names,
+            overlapping=labels.overlapping,
             pool=references_of(context, project),
             device=context.settings.device,
             processes=context.settings.processes,
@@ -203,11 +204,11 @@ def _initial(
     """
     if current is None or not project.recipe.training.warm_start:
         return None, start
-    labels = list(context.labels(project).names)
+    wanted = labels_on_card(context.labels(project))
     network = project.recipe.network.model_dump(mode="json", exclude={"require_weights"})
     before = {key: value for key, value in current.card.get("network", {}).items()
               if key != "require_weights"}  # fmt: skip
-    if current.card.get("labels") != labels or before != network:
+    if not alike(current.card, wanted) or before != network:
         return None, start
     origin = current.card.get("encoder_start") or {}
     if origin and start.sha256 is not None and start.sha256 != origin["sha256"]:
@@ -236,7 +237,7 @@ def _card(
         "version": candidate.version,
         "project": project.id,
         "parent": candidate.parent,
-        "labels": list(context.labels(project).names),
+        **labels_on_card(context.labels(project)),
         "network": recipe.network.model_dump(mode="json"),
         "recipe": recipe.model_dump(mode="json"),
         "fingerprint": dataset.fingerprint,
@@ -263,7 +264,7 @@ def _gate(
     numbers: dict[str, Any] = {"val_tiles": len(dataset.val), "candidate": None, "current": None}
     if dataset.val:
         numbers["candidate"] = measure(context, project, candidate.version, dataset)
-        if current and current.card.get("labels") == card["labels"]:
+        if current and alike(current.card, card):
             numbers["current"] = measure(context, project, current.version, dataset)
     validation = project.recipe.validation
     by_image = {
@@ -300,7 +301,7 @@ def _follow(context: Context, project: Project) -> tuple[str, ...]:
 
 
 def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
-    """IoU, Dice (means over labels), accuracy, ECE and IoU by label of a version on `dataset.val`.
+    """IoU, Dice (means over labels, and by label), accuracy, ECE of a version on `dataset.val`.
 
     Pooled over all pixels; None where there was nothing to count. `by_image`: the pixels counted
     on each image. `instances`: how well it finds objects one by one, where it cuts them.
@@ -308,15 +309,18 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
     from ml_backend.learning.inference import evaluate
 
     predictor = load_predictor(context, project, version)
-    names = context.labels(project).names
-    samples = samples_of(context, dataset.val, names)
+    labels = context.labels(project)
+    names = labels.names
+    samples = samples_of(context, dataset.val, labels)
     cutting = settings_of(read_card(context.blobs, model_key(project.id, version)))
     counting = Counting(
         cutting,
         len(names),
         lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
     )
-    by_image = ByImage([item.tile.image.id for item in dataset.val], len(names))
+    by_image = ByImage(
+        [item.tile.image.id for item in dataset.val], len(names), overlapping=labels.overlapping
+    )
 
     def each(index: int, predicted: "LabelMap", truth: "LabelMap") -> None:
         by_image(index, predicted, truth)
@@ -324,16 +328,13 @@ def measure(context: Context, project: Project, version: str, dataset: Dataset) 
             counting(index, predicted, truth)
 
     metrics: Metrics = evaluate(predictor, samples, len(names), each=each)
-    by_class = {
-        name: None if np.isnan(value) else float(value)
-        for name, value in zip(names, metrics.iou_by_class, strict=True)
-    }
     numbers = {
         "iou": _finite(metrics.mean_iou),
         "dice": _finite(metrics.mean_dice),
         "accuracy": _finite(metrics.accuracy),
         "ece": _finite(metrics.ece),
-        "iou_by_class": by_class,
+        "iou_by_class": dict(zip(names, map(_finite, metrics.iou_by_class), strict=True)),
+        "dice_by_class": dict(zip(names, map(_finite, metrics.dice_by_class), strict=True)),
         "by_image": by_image.numbers(),
     }
     return numbers | ({"instances": counting.numbers()} if cutting.enabled else {})

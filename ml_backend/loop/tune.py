@@ -15,7 +15,7 @@ from ml_backend.errors import ConfigError, NotFound, StoreError
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.instances import Cut, choose
 from ml_backend.loop.material import Material, check
-from ml_backend.loop.models import load_predictor
+from ml_backend.loop.models import alike, labels_on_card, load_predictor
 from ml_backend.loop.precision import precisions_of
 from ml_backend.recipe import Recipe
 from ml_backend.settings import Settings
@@ -85,6 +85,11 @@ def tune_instances(
     from ml_backend.learning.state import use_threads
 
     check(material)
+    if material.overlapping:
+        raise ConfigError(
+            f"objects of labels that may overlap ({', '.join(material.labels)}) are not cut apart; "
+            "set labels.overlap: exclusive in the recipe to tune how they are cut"
+        )
     use_threads(settings.threads)
     if predictor is None:
         trained = _trained(
@@ -111,7 +116,7 @@ def tune_instances(
 def current_predictor(context: Context, project: Project) -> "Predictor":
     """The predictor of a project's current model. Raises `NotFound` before there is one."""
     model = context.catalog.models.current(project.id)
-    if model is None or list(model.card["labels"]) != list(context.labels(project).names):
+    if model is None or not alike(model.card, labels_on_card(context.labels(project))):
         raise NotFound(
             f"project {project.id} has no model of its labels yet: run `brushloop train` first"
         )
@@ -146,6 +151,7 @@ def _trained(
         recipe=recipe.model_copy(update={"network": network}),
         classes=len(material.labels),
         labels=material.labels,
+        overlapping=material.overlapping,
         pool=material.pool,
         device=settings.device,
         processes=settings.processes,

@@ -12,9 +12,8 @@ from itertools import compress
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from PIL import ImageColor
-
 from ml_backend.errors import LabelConfigError
+from ml_backend.masks.colours import as_hex, colour_of
 
 IGNORE = 255  # the value of unknown pixels in a label map
 MAX_LABELS = IGNORE - 1
@@ -22,12 +21,6 @@ MAX_LABELS = IGNORE - 1
 # What draws areas; each occurs as a tag beside <Labels> and as one tag with labels of its own.
 SHAPES = frozenset({"brush", "magicwand", "bitmask", "polygon", "rectangle", "ellipse"})
 _DRAWING = SHAPES | {f"{shape}labels" for shape in SHAPES} | {"labels"}
-
-# Okabe and Ito (2008): eight colours that colour-blind people tell apart, then darker ones.
-PALETTE = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
-    "#8a5f00", "#2a6f98", "#00523c", "#8f8700", "#003f63", "#7f3800", "#7d4163", "#4d4d4d",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +50,9 @@ class LabelConfig:
 
     Further labels may be painted without being learned, see `setting_aside`: those of `unknown`
     and of `former`, which the config had once, become 255, those of `background` become 0.
+
+    `multiple`: a pixel may have several labels, by the config's `choice="multiple"`. Then masks are
+    set maps (`sets.py`) where there are several labels, see `overlapping`.
     """
 
     control: str
@@ -69,6 +65,7 @@ class LabelConfig:
     unknown: tuple[str, ...] = ()
     background: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
+    multiple: bool = False
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +76,11 @@ class LabelConfig:
     def controls(self) -> frozenset[str]:
         """The names of all controls whose regions are read."""
         return frozenset({self.control, self.brush or self.control, *self.others})
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether masks are set maps, in which labels overlap; one label has none to overlap."""
+        return self.multiple and len(self.labels) > 1
 
     def index(self, name: str) -> int:
         """Return the pixel value 1..K of a label. Raises LabelConfigError for unknown names."""
@@ -168,19 +170,23 @@ def parse_label_config(xml: str) -> LabelConfig:
         to_name=to_name,
         image_key=_image_key(images[to_name].get("value")),
         labels=tuple(
-            Label(name, colour or _colour(index))
+            Label(name, colour or colour_of(index))
             for index, (name, colour) in enumerate(colours.items())
         ),
         brush=main.brush,
         others=tuple(others),
         brushes=tuple(written.get(name) for name in colours) if others else (),
+        multiple=any(tag.get("choice").lower() == "multiple" for tag in drawing),
     )
 
 
-def make_label_config(names: Sequence[str], title: str | None = None) -> str:
+def make_label_config(
+    names: Sequence[str], title: str | None = None, *, multiple: bool = False
+) -> str:
     """Write a labeling config for images in `data.image` and brush labels of these names.
 
-    Colours are the palette's, in order. Raises LabelConfigError for unusable names.
+    Colours are the palette's, in order. `multiple`: labels may overlap, and a region have several.
+    Raises LabelConfigError for unusable names.
     """
     _check_names(tuple(names))
     view = ET.Element("View")
@@ -190,8 +196,10 @@ def make_label_config(names: Sequence[str], title: str | None = None) -> str:
     image = {"name": "image", "value": "$image", **dict.fromkeys(controls, "true")}
     ET.SubElement(view, "Image", image)
     control = ET.SubElement(view, "BrushLabels", name="label", toName="image")
+    if multiple:
+        control.set("choice", "multiple")
     for index, name in enumerate(names):
-        ET.SubElement(control, "Label", value=name, background=_colour(index))
+        ET.SubElement(control, "Label", value=name, background=colour_of(index))
     ET.indent(view)
     return ET.tostring(view, encoding="unicode")
 
@@ -254,7 +262,7 @@ def _labels(control: _Tag) -> dict[str, str | None]:
                 f"the label {name!r} occurs twice in the control {control.get('name')!r}; each "
                 "must have its own name"
             )
-    return {name: _hex(tag.get("background")) for name, tag in zip(names, tags, strict=True)}
+    return {name: as_hex(tag.get("background")) for name, tag in zip(names, tags, strict=True)}
 
 
 def _check_names(names: tuple[str, ...]) -> None:
@@ -275,17 +283,3 @@ def _image_key(value: str) -> str:
             'task\'s data, such as value="$image" (lists of images are not supported)'
         )
     return found[1]
-
-
-def _colour(index: int) -> str:
-    return PALETTE[index % len(PALETTE)]
-
-
-def _hex(colour: str) -> str | None:
-    """Write a CSS colour as #rrggbb; None for what is none, such as an empty attribute."""
-    opaque = re.sub(r"^rgba\((.*),.*\)$", r"rgb(\1)", colour.strip())
-    try:
-        red, green, blue = ImageColor.getrgb(opaque)[:3]
-    except ValueError:
-        return None
-    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,4 +1,4 @@
-"""Label Studio results → label maps; the way back is in `writing.py`.
+"""Label Studio results → label maps, or set maps; the way back is in `writing.py`.
 
 A result is one region's share in one control. Where labels and shape are two tags, such as
 Labels and Polygon, Label Studio writes two results of the same id, one for each; both carry
@@ -7,7 +7,7 @@ percent of the image's width and height, filled as `shapes.py` says.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,11 @@ from ml_backend.errors import DataError, LabelConfigError, RegionError
 from ml_backend.masks.geometry import Geometry, draw, geometry_of
 from ml_backend.masks.instances import connected, or_none
 from ml_backend.masks.labels import IGNORE, SHAPES, LabelConfig
+from ml_backend.masks.sets import code_of
 from ml_backend.masks.shapes import Patch
 from ml_backend.masks.writing import JSON_LIMIT, encode_results
 
-__all__ = ["JSON_LIMIT", "Decoded", "decode_results", "encode_results", "label_stack"]
+__all__ = ["JSON_LIMIT", "Decoded", "decode_results", "encode_results"]
 
 _TYPES = SHAPES | {f"{shape}labels" for shape in SHAPES} | {"labels"}
 _ELSEWHERE = frozenset({"keypoint", "keypointlabels", "vector", "vectorlabels"})
@@ -30,6 +31,8 @@ _ELSEWHERE = frozenset({"keypoint", "keypointlabels", "vector", "vectorlabels"})
 @dataclass(frozen=True)
 class Decoded:
     """A label map, (H, W) uint8, and what was left out of it, in words for people.
+
+    Where the config's labels may overlap, `label_map` is a set map (`sets.py`).
 
     `asides`: the types of the results that are no regions at all, such as choices. `objects`,
     (H, W) int32: numbers that tell objects apart which touch; None where none do, or unasked.
@@ -52,29 +55,32 @@ def decode_results(
 ) -> Decoded:
     """Paint an annotation's regions in their order: a later region covers earlier ones.
 
+    Where labels may overlap, a region adds its labels, of which it may have several, to those that
+    are there; only labels that are set aside cover what lies below them and are covered by others.
     Regions of all of the config's controls that draw areas count; other results are noted.
     Labels that the config sets aside are painted as it says, and with `unpainted_unknown` what no
     region covers is unknown (255). With `objects` the connected parts of every region are objects
-    of their own, also where two regions of one label touch. Raises RegionError for unknown labels,
-    several labels on one region, shapes that are none and regions drawn on an image of another
-    size, MalformedRLE for brush pixels that cannot be read; all name the region.
+    of their own, also where two regions of one label touch; not where labels may overlap. Raises
+    RegionError for unknown labels, several labels on one region that may not overlap, shapes that
+    are none and regions drawn on an image of another size, MalformedRLE for brush pixels that
+    cannot be read; all name the region.
     """
     notes: dict[str, None] = {}
     asides: dict[str, None] = {}
     former: Counter[str] = Counter()
     label_map = np.full((height, width), IGNORE if unpainted_unknown else 0, np.uint8)
+    objects = objects and not config.overlapping
     drawn = np.zeros((height, width) if objects else (0, 0), np.int32)
     for number, region in enumerate(_regions(results, config, notes, asides), 1):
         values = _values(region, config)
-        if len(values) > 1:
+        if len(values) > 1 and not config.multiple:
             names = ", ".join(values)
             raise RegionError(f"region {region.id} has several labels ({names}); keep one")
         patch = _patch(region, height, width)
-        ((name, value),) = values.items()
-        label_map[patch.rows, patch.columns][patch.mask] = value
+        _paint(label_map[patch.rows, patch.columns], patch.mask, values.values(), config)
         if objects:
             drawn[patch.rows, patch.columns][patch.mask] = number
-        former[name] += name in config.former
+        former.update(name for name in values if name in config.former)
     for name in filter(former.get, former):
         notes[
             f"the labeling config no longer has the label {name!r}: the pixels of its regions "
@@ -84,21 +90,20 @@ def decode_results(
     return Decoded(label_map, tuple(notes), tuple(asides), apart)
 
 
-def label_stack(
-    results: Sequence[Mapping[str, Any]], config: LabelConfig, height: int, width: int
-) -> NDArray[np.bool_]:
-    """Paint an annotation's regions as (K, H, W) bool, one layer a label: overlaps are all kept.
-
-    Layer k is the label of pixel value k + 1. A region may have several labels here; those that
-    the config sets aside have no layer. Raises as `decode_results` does otherwise.
-    """
-    stack = np.zeros((len(config.labels), height, width), np.bool_)
-    for region in _regions(results, config, {}, {}):
-        values = _values(region, config)
-        patch = _patch(region, height, width)
-        for value in set(values.values()) - {0, IGNORE}:
-            stack[value - 1, patch.rows, patch.columns] |= patch.mask
-    return stack
+def _paint(
+    canvas: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    values: Collection[int],
+    config: LabelConfig,
+) -> None:
+    """Paint a region of these pixel values."""
+    labels = set(values) - {0, IGNORE}
+    if IGNORE in values or not config.overlapping or not labels:
+        canvas[mask] = max(values)
+        return
+    below = canvas[mask]
+    below[below == IGNORE] = 0
+    canvas[mask] = below | np.uint8(code_of(labels))
 
 
 @dataclass

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from ml_backend.masks.labels import IGNORE, PALETTE
+from ml_backend.masks.colours import PALETTE
+from ml_backend.masks.labels import IGNORE
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Label maps → Label Studio results: brush regions, one a label or one an object."""
+"""Label maps, or set maps → Label Studio results: brush regions, one a label or one an object."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from ml_backend.errors import RegionError
 from ml_backend.masks.instances import Objects, each_component, each_object, without_specks
 from ml_backend.masks.labels import IGNORE, BrushControl, LabelConfig
 from ml_backend.masks.rle import encode_array
+from ml_backend.masks.sets import mask_of, strangers
 
 JSON_LIMIT = 10_000_000  # bytes of one task's regions; pages with more stop answering
 
@@ -31,14 +32,16 @@ def encode_results(
 ) -> list[dict[str, Any]]:
     """Write a label map as brush regions; background and ignored pixels are written as none.
 
+    Where the config's labels may overlap it is a set map (`sets.py`), and so are the regions.
+
     One region a label; with `instances` one a connected component, with `objects` one an object
     of these (see `watershed.objects`). Components or objects of fewer than
     `minimum_area` pixels are left out, and so are labels that no brush control of the config
-    has. `scores`: confidence 0..1 by pixel value, for the regions that have one; or of each
-    pixel, (H, W), of which a region gets the mean. Ids follow from control, label, pixels and
-    `salt`, so the same mask has the same ids. `as_arrays` leaves the streams as uint8 arrays for
-    orjson. Raises RegionError for values that are no label, and for streams that take more than
-    `limit` bytes of JSON together (None: no limit).
+    has. `scores`: confidence 0..1 by label, for the regions that have one; or of each pixel,
+    (H, W), or (K, H, W) where labels may overlap, of which a region gets the mean. Ids follow from
+    control, label, pixels and `salt`, so the same mask has the same ids. `as_arrays` leaves the
+    streams as uint8 arrays for orjson. Raises RegionError for values that are no label, and for
+    streams that take more than `limit` bytes of JSON together (None: no limit).
     """
     _check(label_map, config, scores)
     results: list[dict[str, Any]] = []
@@ -50,7 +53,11 @@ def encode_results(
         masks = (
             each_object(objects, value, minimum_area)
             if objects is not None
-            else _masks(label_map == value, instances=instances, minimum_area=minimum_area)
+            else _masks(
+                mask_of(label_map, value, overlapping=config.overlapping),
+                instances=instances,
+                minimum_area=minimum_area,
+            )
         )
         for mask in masks:
             stream = encode_array(mask)
@@ -89,13 +96,18 @@ def _check(label_map: NDArray[np.uint8], config: LabelConfig, scores: Scores | N
             f"a label map of shape {label_map.shape} and type {label_map.dtype}; it must be "
             "(height, width) uint8"
         )
-    if isinstance(scores, np.ndarray) and scores.shape != label_map.shape:
+    labels = len(config.labels)
+    wanted = (labels, *label_map.shape) if config.overlapping else label_map.shape
+    if isinstance(scores, np.ndarray) and scores.shape != wanted:
         raise RegionError(
             f"scores of shape {scores.shape} for a label map of shape {label_map.shape}; there "
             "must be one a pixel"
         )
-    strange = label_map[(label_map > len(config.labels)) & (label_map != IGNORE)]
-    if strange.size:
+    if config.overlapping:
+        strange = strangers(label_map, labels)
+    else:
+        strange = label_map[(label_map > labels) & (label_map != IGNORE)][:1].tolist()
+    if strange:
         raise RegionError(
             f"the label map holds the value {strange[0]}, but the labeling config has only "
             f"{len(config.labels)} labels: {', '.join(config.names)}"
@@ -118,7 +130,8 @@ def _masks(
 
 def _score(scores: Scores | None, value: int, mask: NDArray[np.bool_]) -> float | None:
     if isinstance(scores, np.ndarray):
-        return float(scores[mask].mean(dtype=np.float64))
+        of_label = scores if scores.ndim == 2 else scores[value - 1]
+        return float(of_label[mask].mean(dtype=np.float64))
     return float(scores[value]) if scores is not None and value in scores else None
 
 

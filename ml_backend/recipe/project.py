@@ -22,6 +22,11 @@ class Labels(Section):
     unpainted: Literal["background", "unknown"] = Field(
         "background", description="What pixels are that nobody painted in an annotation."
     )
+    overlap: Literal["auto", "exclusive", "multiple"] = Field(
+        "auto",
+        description="Whether a pixel may have several labels: multiple, exclusive (the later "
+        'region wins), or auto: as choice="multiple" in the labeling config says.',
+    )
 
 
 class Pool(Section):

@@ -193,14 +193,15 @@ def score_image(passes: Passes) -> dict[str, float]:
     reduced: dict[int, dict[str, float]] = {}  # some scores are the same map under two names
     for name, map_HW in maps.items():
         if id(map_HW) not in reduced:
-            reduced[id(map_HW)] = _reduce(map_HW, passes)
+            reduced[id(map_HW)] = reduce_map(map_HW, passes)
         row |= {f"{name}:{how}": value for how, value in reduced[id(map_HW)].items()}
     for number, probs_HW in enumerate(passes.mean_CHW[1:], 1):
         row[f"class:{number}"] = mean(passes.entropy_HW * probs_HW, passes)
     return row
 
 
-def _reduce(map_HW: Floats, passes: Passes) -> dict[str, float]:
+def reduce_map(map_HW: Floats, passes: Passes) -> dict[str, float]:
+    """A map over the pixels under every reduction."""
     uncertain_HW = np.maximum(map_HW, 0)  # rounding may fall below zero
     return {name: REDUCTIONS[name](uncertain_HW, passes) for name in REDUCTIONS}
 

@@ -17,8 +17,9 @@ LABELS = """
 class FakeStudio:
     """Keeps tasks and annotations as Label Studio would; any other call fails."""
 
-    def __init__(self, model_version=""):
+    def __init__(self, model_version="", labels=LABELS):
         self.model_version = model_version
+        self.labels = labels
         self.tasks = {}
         self.submitted = {}
 
@@ -40,7 +41,7 @@ class FakeStudio:
 
     def get_project(self, project_id):
         """The one project."""
-        return ProjectInfo(project_id, "t", LABELS, "2025-01-01", self.model_version, 0)
+        return ProjectInfo(project_id, "t", self.labels, "2025-01-01", self.model_version, 0)
 
     def changes(self, project_id):
         """The index of all tasks."""

@@ -47,6 +47,21 @@ def test_a_good_prediction_is_submitted_unchanged():
     assert work.open_tasks() == []
 
 
+def test_labels_that_overlap_are_submitted_whole():
+    """The truth is a set map: its regions overlap, and so does what a prediction is judged by."""
+    xml = LABELS.replace("toName", 'choice="multiple" toName')
+    config = parse_label_config(xml)
+    truth = np.where(TRUTH > 0, 2, 0).astype(np.uint8)
+    truth[4:8, 5:15] |= 4
+    studio = FakeStudio("m1", xml)
+    studio.push({}, ("m1", encode_results(np.where(truth > 0, 2, 0).astype(np.uint8), config)))
+    work = annotator(studio, truth)
+    done = work.annotate(work.open_tasks()[0])
+    assert done.dice == pytest.approx(2 * 230 / (230 + 230 + 40))
+    result, _, _ = studio.submitted[1]
+    np.testing.assert_array_equal(decode_results(result, config, *truth.shape).label_map, truth)
+
+
 def test_a_bad_prediction_is_corrected():
     """A worse one is replaced by the truth, pixel by pixel, and still named as the start."""
     studio = FakeStudio("m1")

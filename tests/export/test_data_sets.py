@@ -17,6 +17,7 @@ from ml_backend.loop.export import export
 from ml_backend.loop.pool import add_folder
 from ml_backend.masks.labels import make_label_config, parse_label_config
 from ml_backend.masks.regions import decode_results, encode_results
+from ml_backend.masks.sets import from_planes
 from ml_backend.store.masks_in import parse_values
 
 pytestmark = pytest.mark.filterwarnings(  # pycocotools' decoder against NumPy 2
@@ -25,16 +26,12 @@ pytestmark = pytest.mark.filterwarnings(  # pycocotools' decoder against NumPy 2
 
 MOST = 5  # images of a set, unless it has more kinds of files
 INVERTED = "isbi2012_membranes, membranes"
+EPFL = ("mitochondrion", "mitochondrial_boundaries", "membranes", "vesicles", "axon", "PSD")
 SETS = [
     "axon_myelin_sem",
     "copepods_loki",
     "dsb2018_nuclei",
-    *(
-        f"epfl_ca1_6class/{name}"
-        for name in (
-            *("mitochondrion", "mitochondrial_boundaries", "membranes", "vesicles", "axon", "PSD"),
-        )
-    ),
+    *(f"epfl_ca1_6class/{name}" for name in EPFL),
     "isbi2012_membranes",
     INVERTED,
     "plankton_ndsb_derived",
@@ -174,3 +171,38 @@ def test_brush_regions_say_the_same(dataset):
         np.testing.assert_array_equal(decoded.label_map, expected)
         assert decoded.notes == ()
         assert len({result["id"] for result in results}) == len(np.setdiff1d(expected, [0]))
+
+
+def test_classes_that_overlap_come_back_one_by_one(tmp_path):
+    """EPFL's six: folders of masks in, and regions of them through JSON; a PNG per class out."""
+    if not pairs():
+        pytest.skip("the shared data sets are not on this machine")
+    six = {name: DATA / f"epfl_ca1_6class/masks/{name}" for name in EPFL}
+    images = sorted((DATA / "epfl_ca1_6class/images").iterdir())[:: MOST * 2]
+    for path in images:
+        (tmp_path / "image").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "image")
+        for name, folder in six.items():
+            (tmp_path / "masks" / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / path.name, tmp_path / "masks" / name)
+    house = open_house(tmp_path, tuple(EPFL), multiple=True)
+    folder, masks, out = tmp_path / "image", tmp_path / "masks", tmp_path / "out"
+    report = add_folder(house.context, house.project_id, folder, masks=masks)
+    assert (report.sources, report.quarantined) == (len(images), ())
+    options = {"formats": ["png_classes"], "source": "people", "progress": silent}
+    export(house.context, house.project_id, out, **options)
+    for path in images:
+        planes = []
+        for name, source in six.items():
+            given = np.asarray(Picture.open(source / path.name))
+            given = (given if given.ndim == 2 else given[..., 0]) >= 128
+            found = np.asarray(Picture.open(out / "png_classes" / name / path.name)) > 0
+            np.testing.assert_array_equal(found, given)
+            planes.append(given)
+        expected = from_planes(planes)
+        assert (expected & expected - 1).any()  # mitochondria contain their boundaries
+        results = encode_results(expected, house.labels, as_arrays=True)
+        results = orjson.loads(orjson.dumps(results, option=orjson.OPT_SERIALIZE_NUMPY))
+        decoded = decode_results(results, house.labels, *expected.shape)
+        np.testing.assert_array_equal(decoded.label_map, expected)
+    house.catalog.close()

@@ -6,35 +6,45 @@ import segmentation_models_pytorch as smp
 import torch
 
 from ml_backend.errors import ConfigError, UnknownName
-from ml_backend.learning.losses import LOSSES, make_loss, weights_of
+from ml_backend.learning.losses import LOSSES, make_loss, planes_of, weights_of
 from ml_backend.recipe import Training, parse_recipe
 
 every_loss = pytest.mark.parametrize("name", list(LOSSES))
-every_head = pytest.mark.parametrize("classes", [1, 3])
+SETS = "three that overlap"
+every_head = pytest.mark.parametrize("classes", [1, 3, SETS])
+exclusive_heads = pytest.mark.parametrize("classes", [1, 3])
+
+
+def _count(classes):
+    return 3 if classes == SETS else classes
 
 
 def _loss(name, classes, weights=None, **settings):
-    return make_loss(Training(loss=name, **settings), classes, weights)
+    training = Training(loss=name, **settings)
+    return make_loss(training, _count(classes), weights, overlapping=classes == SETS)
 
 
 def _perfect(target, classes, sharpness=20.0):
     """Logits that say exactly what the target says."""
-    channels = 1 if classes == 1 else classes + 1
-    labels = torch.arange(1 if channels == 1 else 0, classes + 1)
-    hit = target[:, None] == labels[None, :, None, None]
+    if classes == SETS:
+        hit = planes_of(target, 3) == 1
+    else:
+        labels = torch.arange(1 if classes == 1 else 0, classes + 1)
+        hit = target[:, None] == labels[None, :, None, None]
     return (hit.float() * 2 - 1) * sharpness
 
 
 def _target(classes):
-    rng = np.random.default_rng(classes)
-    target = torch.from_numpy(rng.integers(0, classes + 1, (2, 16, 16)))
+    rng = np.random.default_rng(_count(classes))
+    values = np.arange(0, 16, 2) if classes == SETS else np.arange(classes + 1)
+    target = torch.from_numpy(rng.choice(values, (2, 16, 16)))
     target[:, :4] = 255
     return target
 
 
 def _guess(classes, seed=0):
     """Logits of a network that knows nothing."""
-    shape = (2, 1 if classes == 1 else classes + 1, 16, 16)
+    shape = (2, 4 if classes == 3 else _count(classes), 16, 16)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -84,7 +94,7 @@ def test_gradients_are_finite_and_lead_down(name, classes):
 @every_loss
 def test_unknown_pixels_have_no_say(name, classes):
     """Logits under ignored pixels change neither the loss nor receive a gradient."""
-    target, loss = _target(classes), _loss(name, classes, [0.5] + [2.0] * classes)
+    target, loss = _target(classes), _loss(name, classes, [0.5] + [2.0] * _count(classes))
     logits = _guess(classes).requires_grad_()
     cost = loss(logits, target)
     cost.backward()
@@ -119,7 +129,7 @@ def test_empty_masks_are_harmless(name, classes):
     assert torch.isfinite(cost)
     assert torch.isfinite(logits.grad).all()
     assert float(loss(_perfect(target, classes), target)) <= cost.item()
-    foreground = logits.grad if classes == 1 else logits.grad[:, 1:]
+    foreground = logits.grad[:, 1:] if classes == 3 else logits.grad
     assert foreground.sum() >= 0
 
 
@@ -150,6 +160,34 @@ def test_the_order_of_labels_does_not_matter(name):
 
 
 @every_loss
+def test_the_order_of_labels_that_overlap_does_not_matter(name):
+    """Renumbering labels, channels and weights together changes nothing for sets of labels."""
+    target, logits, weights = _target(SETS), _guess(SETS), [1.0, 2.0, 3.0, 0.5]
+    order = [2, 0, 1]
+    moved = sum((target >> old + 1 & 1) << new + 1 for new, old in enumerate(order))
+    moved[target == 255] = 255
+    one = _loss(name, SETS, weights)(logits, target)
+    renamed = [weights[0], *(weights[old + 1] for old in order)]
+    two = _loss(name, SETS, renamed)(logits[:, order], moved)
+    assert float(two) == pytest.approx(float(one), rel=1e-5)
+
+
+@every_loss
+def test_labels_that_overlap_are_judged_each_for_itself(name):
+    """The loss of equal labels is that of one of them alone, wherever the others are."""
+    target, logits = _target(1), _guess(1)
+    alike = torch.where(target == 1, 14, target)
+    three = _loss(name, SETS)(logits.expand(-1, 3, -1, -1), alike)
+    assert float(three) == pytest.approx(float(_loss(name, 1)(logits, target)), rel=1e-5)
+    sets = _target(SETS)
+    guess = _guess(SETS).requires_grad_()
+    (gradient,) = torch.autograd.grad(_loss(name, SETS)(guess, sets), guess)
+    other = torch.where(sets == 255, 255, sets ^ 4)  # the second label wherever it is not
+    (changed,) = torch.autograd.grad(_loss(name, SETS)(guess, other), guess)
+    torch.testing.assert_close(gradient[:, 0], changed[:, 0])
+
+
+@every_loss
 def test_heavier_labels_pull_harder(name):
     """What a label's weight multiplies is its part of the gradient."""
     target, logits = _target(3), _guess(3)
@@ -158,6 +196,20 @@ def test_heavier_labels_pull_harder(name):
         at = logits.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(_loss(name, 3, [1, 1, weight, 1])(at, target), at)
         return -gradient[:, 2][target == 2].sum().item()
+
+    assert 0 < pull(0.2) < pull(1) < pull(5)
+
+
+@every_loss
+def test_heavier_labels_that_overlap_pull_harder(name):
+    """What a label's weight multiplies is its part of the gradient, beside the other labels."""
+    target, logits = _target(SETS), _guess(SETS)
+    has = planes_of(target, 3)[:, 1] == 1
+
+    def pull(weight):
+        at = logits.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(_loss(name, SETS, [1, 1, weight, 1])(at, target), at)
+        return -gradient[:, 1][has].sum().item()
 
     assert 0 < pull(0.2) < pull(1) < pull(5)
 
@@ -181,7 +233,7 @@ def test_half_precision_logits_stay_finite(name):
     assert torch.isfinite(cost)
 
 
-@every_head
+@exclusive_heads
 def test_lovasz_is_that_of_the_library(classes):
     """Where the library's answer is right (something known, all labels there), it is ours."""
     target, logits = _target(classes), _guess(classes)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ml_backend.learning.metrics import Confusion, PixelCounts, dice
+from ml_backend.masks.sets import decided
 
 MAPS = arrays(np.uint8, (5, 4), elements=st.sampled_from([0, 1, 2]))
 
@@ -66,6 +67,38 @@ def test_dice_of_empty_and_ignored():
     empty = np.zeros((2, 2), np.uint8)
     assert dice(empty, empty) == 1
     assert dice(np.array([[1, 1]], np.uint8), np.array([[1, 255]], np.uint8)) == 1
+
+
+@given(arrays(np.uint8, (2, 5, 4), elements=st.sampled_from([0, 2, 4, 6])), arrays(bool, (5, 4)))
+def test_labels_that_overlap_are_counted_each_for_itself(maps, ignored):
+    """Of each label as if it were the only one; the accuracy is the mean of the labels'."""
+    pred, target = maps
+    target = np.where(ignored, 255, target).astype(np.uint8)
+    together = Confusion(2, overlapping=True)
+    together.add(pred[:2], target[:2])
+    together.add(pred[2:], target[2:])
+    alone = [Confusion(1), Confusion(1)]
+    for label, confusion in enumerate(alone, 1):
+        has = (target >> label & 1).astype(np.uint8)
+        confusion.add(pred >> label & 1, np.where(ignored, np.uint8(255), has))
+    for scores in (Confusion.iou, Confusion.dice):
+        expected = [scores(confusion)[0] for confusion in alone]
+        np.testing.assert_array_equal(scores(together), expected)
+    accuracies = [confusion.accuracy() for confusion in alone]
+    assert together.accuracy() == pytest.approx(np.mean(accuracies), nan_ok=True)
+
+
+def test_overlaps_on_the_device_are_the_confusion():
+    """Batches of logits are counted as their set maps would be, ignored pixels left out."""
+    rng = np.random.default_rng(3)
+    counts = PixelCounts(3, torch.device("cpu"), overlapping=True)
+    expected = Confusion(3, overlapping=True)
+    for _ in range(2):
+        logits, target = rng.normal(size=(3, 3, 6, 5)), rng.choice([0, 2, 6, 14, 255], (3, 6, 5))
+        counts.add(torch.from_numpy(logits), torch.from_numpy(target))
+        for one, truth in zip(logits, target, strict=True):
+            expected.add(decided(1 / (1 + np.exp(-one))), truth)
+    np.testing.assert_array_equal(counts.confusion().counts, expected.counts)
 
 
 @pytest.mark.parametrize("classes", [1, 2])

@@ -16,6 +16,7 @@ from ml_backend.loop.masks import load_mask
 from ml_backend.loop.sync import sync
 from ml_backend.masks.labels import make_label_config
 from ml_backend.masks.regions import decode_results
+from ml_backend.masks.sets import from_planes
 
 pytestmark = pytest.mark.studio
 
@@ -173,3 +174,37 @@ def test_a_legacy_token_that_is_revoked_in_the_middle(house, label_studio):
         assert here(house) == there(house)
     owner.close()
     person.close()
+
+
+def test_regions_that_overlap_arrive_as_they_were_painted(tmp_path, label_studio):
+    """The server takes choice=multiple, and gives back regions over one another, one of two labels.
+
+    What is predicted of labels that overlap is stored as well.
+    """
+    names = ("cell", "nucleus")
+    house = open_house(tmp_path, names, multiple=True)
+    planes = np.zeros((2, SIDE, SIDE), bool)
+    planes[0, 2:20, 2:20], planes[1, 5:9, 5:30], planes[:, 25:, :4] = True, True, True
+    painted = from_planes(planes)
+    with PersonsStudio(label_studio.url, label_studio.personal_token) as studio:
+        house.context.__dict__["studio"] = house.studio = studio
+        title, config = f"overlap {next(_numbers)}", make_label_config(names, multiple=True)
+        house.project_id = studio.create_project(title, config).id
+        (task_id,) = make_tasks(house, 1, 0)
+        both = np.zeros_like(painted)
+        both[25:, :4] = 2
+        (two,) = house.regions(both)
+        two["value"]["brushlabels"] = list(names)
+        rest = painted.copy()
+        rest[25:, :4] = 0
+        studio.create_annotation(task_id, [*house.regions(rest), two])
+        row = {"task": task_id, "result": house.regions(painted), "score": 0.5}
+        studio.post_predictions(house.project_id, [row | {"model_version": "v1"}])
+        assert house.step("sync").numbers["unusable"] == 0
+        (answer,) = house.catalog.work.annotations(house.project_id)
+        mask = load_mask(house.context.blobs, answer.mask, names, overlapping=True)
+        np.testing.assert_array_equal(mask, painted)
+        (shown,) = studio.get_task(task_id).predictions
+        decoded = decode_results(shown["result"], house.labels, SIDE, SIDE)
+        np.testing.assert_array_equal(decoded.label_map, painted)
+    house.catalog.close()

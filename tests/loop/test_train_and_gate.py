@@ -218,7 +218,7 @@ def test_the_first_model_is_promoted_with_its_card(trained):
     assert len(model.card["masks"]) == model.card["labelled"] == 4
     assert (model.card["train_tiles"], model.card["val_tiles"]) == (2, 2)
     assert model.card["metrics"].keys() == {
-        *("iou", "dice", "accuracy", "ece", "iou_by_class"),
+        *("iou", "dice", "accuracy", "ece", "iou_by_class", "dice_by_class"),
     }
     assert [row["epoch"] for row in trained.catalog.models.epochs(version)] == [1, 2]
     assert list((trained.context.settings.home / "runs").iterdir()) == []

@@ -1,6 +1,7 @@
 """Regions as Label Studio's front end writes them → label maps, stacks and ignore areas."""
 
 import base64
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ml_backend.errors import LabelConfigError, RegionError
-from ml_backend.masks.labels import parse_label_config
-from ml_backend.masks.regions import decode_results, label_stack
+from ml_backend.masks.labels import LabelConfig, parse_label_config
+from ml_backend.masks.regions import decode_results
 from ml_backend.masks.rle import encode_brush
+from ml_backend.masks.sets import planes_of
 
 HEIGHT, WIDTH = 10, 20
 CONFIG = parse_label_config("""
@@ -130,6 +132,12 @@ def test_percent_of_whole_pixels_are_whole_pixels(x: int, y: int, across: int, d
     np.testing.assert_array_equal(decoded.label_map, expected)
 
 
+def stacked(results: list[dict[str, Any]], config: LabelConfig) -> np.ndarray:
+    """Return the planes of the labels, (K, H, W), where they may overlap."""
+    decoded = decode_results(results, replace(config, multiple=True), HEIGHT, WIDTH)
+    return planes_of(decoded.label_map, len(config.labels))
+
+
 def test_later_regions_win_in_the_map_and_the_stack_keeps_all() -> None:
     """Overlaps have one label in the label map, both in the stack; a label may recur."""
     results = [
@@ -140,7 +148,7 @@ def test_later_regions_win_in_the_map_and_the_stack_keeps_all() -> None:
     mask = painted(*results)
     assert (mask[BOX_MASK] == 2).all()
     assert mask[5, 10] == 1
-    stack = label_stack(results, CONFIG, HEIGHT, WIDTH)
+    stack = stacked(results, CONFIG)
     assert stack.shape == (3, HEIGHT, WIDTH)
     np.testing.assert_array_equal(stack[0], BOX_MASK | ((mask == 1) & ~BOX_MASK))
     np.testing.assert_array_equal(stack[1], BOX_MASK)
@@ -150,7 +158,7 @@ def test_later_regions_win_in_the_map_and_the_stack_keeps_all() -> None:
 def test_a_region_of_several_labels_is_in_all_their_layers() -> None:
     """A stack has room for a region with two labels; a label map has not and refuses it."""
     two = region("polygonlabels", "poly", OUTLINE | {"polygonlabels": ["wall", "gap"]})
-    stack = label_stack([two], CONFIG, HEIGHT, WIDTH)
+    stack = stacked([two], CONFIG)
     np.testing.assert_array_equal(stack[1:], [BOX_MASK, BOX_MASK])
     with pytest.raises(RegionError, match=r"several labels \(wall, gap\)"):
         painted(two)
@@ -172,9 +180,9 @@ def test_labels_that_are_set_aside_cover_but_are_not_learned(role: str, value: i
     np.testing.assert_array_equal(decoded.label_map[2:5, 2], [1] * 3)
     np.testing.assert_array_equal(decoded.label_map[2:5, 3:7], np.full((3, 4), value))
     assert not decoded.label_map[~BOX_MASK].any()
-    stack = label_stack(results, config, HEIGHT, WIDTH)
+    stack = stacked(results, config)
     assert stack.shape[0] == 2
-    np.testing.assert_array_equal(stack[1], BOX_MASK)
+    np.testing.assert_array_equal(stack[1], decoded.label_map == 2)
 
 
 def test_a_label_that_is_gone_is_unknown_and_said() -> None:

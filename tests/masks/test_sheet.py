@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from ml_backend.masks.labels import PALETTE
+from ml_backend.masks.colours import PALETTE
 from ml_backend.masks.sheet import Row, contact_sheet, heated, outlined, shrunk
 
 

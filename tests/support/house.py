@@ -130,8 +130,11 @@ class House:
         return model.version
 
 
-def open_house(folder, labels=("cell",)):
-    """A house whose files live in `folder`; close `house.catalog` afterwards."""
+def open_house(folder, labels=("cell",), *, kind=House, multiple=False):
+    """A house whose files live in `folder`; close `house.catalog` afterwards.
+
+    `multiple`: its labels may overlap.
+    """
     settings = Settings(home=folder / "home", threads=1, device="cpu", precision="float32")
     blobs = Blobs(settings.blob_url)
     studio = FakeStudio()
@@ -139,10 +142,10 @@ def open_house(folder, labels=("cell",)):
         settings, Catalog(settings.catalog_url), blobs, ImageSource(blobs), studio.sleep
     )
     context.__dict__["studio"] = studio  # where the cached property keeps the real one
-    config = make_label_config(list(labels))
+    config = make_label_config(list(labels), multiple=multiple)
     assert parse_label_config(config).names == tuple(labels)
     project = studio.create_project("Cells", config)
     context.catalog.projects.save(
         project.id, title="Cells", label_config=config, recipe=parse_recipe(TINY)
     )
-    return House(context, studio, project.id, folder, folder / "images")
+    return kind(context, studio, project.id, folder, folder / "images")
