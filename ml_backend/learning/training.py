@@ -65,8 +65,9 @@ def train(
     there to the same result, in the `precision` it began in. Where memory is short, fewer patches
     go through the network at once, for the rest of the training. With several `processes` (None:
     as many as `ranks.how_many` says), which have clocks of their own, each computes its part of
-    every batch. Raises `NothingToLearn`, `WeightsUnavailable`, `LearningError` (the loss is no longer a number, one
-    patch does not fit into memory, a process was killed), and whatever `on_epoch` raises.
+    every batch. Raises `NothingToLearn`, `WeightsUnavailable`, `LearningError` (the loss is no
+    longer a number, one patch does not fit into memory, a process was killed), and whatever
+    `on_epoch` raises.
     """
     job = Job(
         train, val, recipe, classes, tuple(labels), pool, initial, encoder,

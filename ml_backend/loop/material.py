@@ -1,7 +1,7 @@
 """What a recipe is tuned on: a project's masks, or a folder of images with theirs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter

@@ -71,9 +71,9 @@ WHOLE = Instances()  # one region a label
 class Likeliest(NamedTuple):
     """What is said of an image: a label map (H, W) uint8, and how likely it is, float16, 0..1.
 
-    `likelihood`: of the label of each pixel (H, W); of labels that may overlap each one's (K, H, W),
-    and the map is a set map. `mean` over the pixels, of the likelier of yes and no where labels may
-    overlap.
+    `likelihood`: of the label of each pixel (H, W); of labels that may overlap each one's
+    (K, H, W), and the map is a set map. `mean` over the pixels, of the likelier of yes and no where
+    labels may overlap.
     """
 
     label_map: NDArray[np.uint8]
