@@ -54,14 +54,13 @@ def normalise(
     """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in channels-last layout, about -1..1 per image.
 
     `stats_N2` holds `image_stats` of the whole images of which these are patches; by default
-    they are taken from the arrays themselves.
+    they are taken from the arrays themselves, and one row may stand for all.
     """
     if stats_N2 is None:
         stats_N2 = np.array([image_stats(image) for image in images_NHWC])
     values = np.empty(images_NHWC.shape, np.float32)
-    for image, (centre, half), out in zip(
-        images_NHWC, np.asarray(stats_N2, np.float32), values, strict=True
-    ):
+    stats_N2 = np.broadcast_to(np.asarray(stats_N2, np.float32), (len(values), 2))
+    for image, (centre, half), out in zip(images_NHWC, stats_N2, values, strict=True):
         table = (np.arange(256, dtype=np.float32) - centre) / half  # a third of the time
         out[...] = cv2.LUT(np.ascontiguousarray(image), table).reshape(out.shape)
     return torch.from_numpy(values).permute(0, 3, 1, 2)
