@@ -12,12 +12,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from benchmark import Row, row
 from benchmark_learn_data import (
     Case,
+    Material,
     material_of,
     own_case,
     rare_cases,
@@ -26,6 +27,9 @@ from benchmark_learn_data import (
 )
 
 from ml_backend.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from benchmark_learn_sides import Learned
 
 BETTER = 5 / 6
 """Share of the cases in which ours must be better."""
@@ -60,8 +64,8 @@ def rows(
 ) -> Iterator[Row]:
     """Measure every case with every seed; one seed and a tenth of the steps if `quick`.
 
-    With `out`, each side's figures go to learn.csv there at once and are not measured again, and
-    pictures are drawn beside it.
+    With `out`, figures go to learn.csv there as soon as they are known, and pictures beside it.
+    The same command goes on from there: take another folder after a change of the code.
     """
     how = load_recipe(recipe) if recipe else Recipe()
     if quick:
@@ -125,7 +129,7 @@ def judged(case: Case, recipe: Recipe, seeds: Sequence[int], out: Path | None) -
 def verdicts(measured: Sequence[Row]) -> Iterator[Row]:
     """Yield the rows of all cases: in how many ours is better, and its worst difference in sd.
 
-    The sd is the smaller one of the two sides.
+    The sd is the smaller one of the two sides; of a single seed it is 0.001.
     """
     better, count = sum(one["holds"] for one in measured), len(measured)
     target = int(np.ceil(BETTER * count))
@@ -161,43 +165,45 @@ def scores_of(case: Case, recipe: Recipe, seed: int, out: Path | None) -> list[S
     done = [s for s in read_scores(out) if (s.key, s.case, s.seed) == (key, case.name, seed)]
     if len(done) == 2:
         return done
-    import torch
-    from benchmark_learn_sides import count_pixels, plain, product
+    from benchmark_learn_sides import count_pixels
 
-    recipe = recipe.changed({"training.seed": seed}).at_round(1)
-    material, classes = material_of(case, seed), len(case.labels)
-    ours = product(material, case.labels, recipe)
-    if case.rare:
-        anywhere = recipe.changed({"training.foreground_share": 0})
-        other = product(material, case.labels, anywhere)
-    else:
-        other = plain(material, classes, recipe, ours.seconds)
+    material, sides = trained(case, recipe.changed({"training.seed": seed}).at_round(1), seed)
     scores = []
-    for side, learned in (("ours", ours), ("other", other)):
-        counts = count_pixels(learned.maps, material.test, classes)
+    for side, learned in sides.items():
+        counts = count_pixels(learned.maps, material.test, len(case.labels))
         by_label = " ".join(f"{value:.4f}" for value in counts.iou())
         iou, dice = counts.mean_iou(), counts.mean_dice()
         if case.rare:
             iou, dice = (float(np.nan_to_num(v[-1])) for v in (counts.iou(), counts.dice()))
-        scores.append(
-            Score(
-                key, case.name, seed, side, round(iou, 4), round(dice, 4),
-                round(learned.seconds, 1), learned.steps, by_label,
-            )
-        )  # fmt: skip
-    tell(
-        f"{case.name}, seed {seed}: IoU {scores[0].iou:.3f} against {scores[1].iou:.3f} "
-        f"({ours.steps} and {other.steps} steps, {ours.seconds:.0f} s of the processor, "
-        f"{torch.get_num_threads()} threads)"
-    )
+        figures = round(iou, 4), round(dice, 4), round(learned.seconds, 1), learned.steps
+        scores.append(Score(key, case.name, seed, side, *figures, by_label))
+    tell(f"{case.name}, seed {seed}: " + " against ".join(map(figures_of, scores)))
     if out:
         write_scores(out, scores)
         if seed == 0:
             from benchmark_learn_pictures import draw_sheet
 
             name = "".join(c if c.isalnum() else "-" for c in case.name)
-            draw_sheet(out / f"{name}.png", case.name, material, (ours.maps, other.maps))
+            draw_sheet(out / f"{name}.png", case.name, material, [s.maps for s in sides.values()])
     return scores
+
+
+def trained(case: Case, recipe: Recipe, seed: int) -> "tuple[Material, dict[str, Learned]]":
+    """Give what was learned from, and what each side made of it; ours first, for its time."""
+    from benchmark_learn_sides import plain, product
+
+    material = material_of(case, seed)
+    ours = product(material, case.labels, recipe)
+    if case.rare:
+        anywhere = recipe.changed({"training.foreground_share": 0})
+        return material, {"ours": ours, "other": product(material, case.labels, anywhere)}
+    other = plain(material, len(case.labels), recipe, ours.seconds)
+    return material, {"ours": ours, "other": other}
+
+
+def figures_of(score: Score) -> str:
+    """Write one side's result for people."""
+    return f"IoU {score.iou:.3f} ({score.steps} steps, {score.cpu_seconds:.0f} s of the processor)"
 
 
 def fingerprint(recipe: Recipe, case: Case) -> str:
