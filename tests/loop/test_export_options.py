@@ -266,7 +266,7 @@ def test_changed_since_the_last_export(asked):
 def test_an_export_that_failed_was_no_export(asked, monkeypatch):
     """Nothing counts as exported before all of it is published."""
 
-    def gone(*_):
+    def gone(*_, **_options):
         raise NotFound("the mask is gone")
 
     monkeypatch.setattr(stitch_module, "load_mask", gone)
