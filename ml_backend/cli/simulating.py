@@ -28,7 +28,7 @@ def simulate(
         str, typer.Option(help="Strategies by name, with commas; random is always among them.")
     ] = USUAL,
     seeds: Annotated[int, typer.Option(min=1, help="How often each is played.")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, help="Choices after the start.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Choices after the start.")] = 4,
     start: Annotated[
         int | None, typer.Option(min=1, help="Random tiles to start with [default: a batch].")
     ] = None,

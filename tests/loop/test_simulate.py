@@ -28,6 +28,7 @@ from ml_backend.loop.simulate.plan import (
 )
 from ml_backend.loop.simulate.report import write_report
 from ml_backend.loop.simulate.run import choose_next, first_tiles, open_bench, run_part
+from ml_backend.recipe import load_recipe
 from ml_backend.selection.strategies import STRATEGIES
 
 PLAY = """
@@ -237,11 +238,11 @@ def test_a_plan_fits_its_pool(played):
     with pytest.raises(ConfigError, match="too few to choose 10 after a start of 10"):
         settle(plan, 20, batch=10)
     with pytest.raises(UnknownName, match="selection strategy 'best'"):
-        settle(plan.model_copy(update={"strategies": ("best",)}), 1000, batch=None)
+        ask(played.plan.model_dump() | {"strategies": ("random", "best")})
     with pytest.raises(ConfigError, match=r"source\.test_part"):
         ask(played.plan.model_dump() | {"source": {"test_part": "first"}})
     assert small_recipe(100).training.patch == 96
-    assert small_recipe(None).pool.tile == 128
+    assert small_recipe(None) == load_recipe(TESTS.parent / "configs" / "simulate.yaml")
 
 
 def test_the_report_is_complete_and_repeatable(played):

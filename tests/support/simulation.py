@@ -12,6 +12,7 @@ from ml_backend.settings import Settings
 from .house import TINY, save_picture
 
 QUICK = TINY | {
+    "network": {"encoder": "tu-test_resnet", "depth": 3, "decoder_width": 4},
     "training": TINY["training"] | {"steps": 2, "epochs": 1, "learning_rate": 0.01},
     "scoring": {"passes": "single"},
     "selection": {"batch": 2},
@@ -31,9 +32,8 @@ def make_folders(folder, count=6, side=64):
 
 def source_of(folder, **changes):
     """The source of such a folder, divided in two."""
-    return Source(
-        images=folder / "images", masks=folder / "masks", test_share=0.34, **changes
-    )  # fmt: skip
+    folders = {"images": folder / "images", "masks": folder / "masks"}
+    return Source(**folders, test_share=0.34, **changes)
 
 
 def open_simulation(folder, out, **changes):
