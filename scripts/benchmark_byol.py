@@ -102,11 +102,11 @@ def rows(
 
 def recipe_of(pretraining_steps: int, steps: int) -> Recipe:
     """The defaults but for sizes: what two processor cores do in half an hour."""
-    views = {"patch": 96, "batch_size": 16}
+    views = {"patch": 64, "batch_size": 16}
     return parse_recipe(
         {
             "pretraining": {"steps": pretraining_steps, "epochs": 5, **views},
-            "training": {"steps": steps, "epochs": 4, "patch": SIDE},
+            "training": {"steps": steps, "epochs": 3, "patch": SIDE},
             "prediction": {"overlap": 32},
         }
     )
