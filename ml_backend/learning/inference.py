@@ -151,14 +151,9 @@ class Predictor:
             for (image, _), (windows, answers) in zip(group, answered, strict=True):
                 size = image.shape[0], image.shape[1]
                 for y, band in blend(windows, (seen.probs_TCHW[0] for seen in answers)):
-                    own = np.ascontiguousarray(band)
                     # not the windows: the blend is what T was fitted on
-                    yield Band(
-                        number,
-                        size,
-                        y,
-                        temper(own, self.temperature, overlapping=self.overlapping),
-                    )
+                    told = temper(band, self.temperature, overlapping=self.overlapping)
+                    yield Band(number, size, y, told)
                 number += 1
 
     def see_many(self, images: Iterable[Asked], *, samples: int = 0) -> Iterator[Seen]:

@@ -56,7 +56,7 @@ def blend(windows: Sequence[Window], values_CHW: Iterable[F32]) -> Iterator[tupl
     Yields (y, float32 (channels, rows, width)) from top to bottom, which the caller may change: a
     weighted mean where windows overlap, with weights that fall smoothly to nearly zero at a
     window's edge, so that no seam is visible. Exact where one window covers a pixel and where all
-    windows agree. Values are taken as they are needed, and two rows of windows are held.
+    windows agree. Values are taken as they are needed, and three rows of windows are held at most.
     """
     columns = [window.x for window in windows if window.y == windows[0].y]
     rows = [window.y for window in windows[:: len(columns)]]
@@ -65,12 +65,21 @@ def blend(windows: Sequence[Window], values_CHW: Iterable[F32]) -> Iterator[tupl
     top, waiting = 0, _joined(columns, source, shares)
     for y, share in zip(rows[1:], _shares(rows, windows[0].height)[1:], strict=True):
         strip = _joined(columns, source, shares)
-        finished, old = np.split(waiting, [y - top], axis=1)
-        new = strip[:, : old.shape[1]]
-        new[:] = old + (new - old) * share[: old.shape[1], None]
-        yield top, finished
-        top, waiting = y, strip
+        finished = waiting[:, : y - top].copy()  # a view would keep all of `waiting` alive
+        _merge(strip, waiting[:, y - top :], share)
+        above, top, waiting = top, y, strip
+        yield above, finished
+        del finished
     yield top, waiting
+
+
+def _merge(strip: F32, above: F32, share: F32) -> None:
+    """Blend what the row of windows above says into the upper rows of `strip`, in place."""
+    shared = above.shape[1]
+    new = strip[:, :shared]
+    new -= above
+    new *= share[:shared, None]
+    new += above
 
 
 def _joined(columns: Sequence[int], source: Iterator[F32], shares: Sequence[F32]) -> F32:
