@@ -43,6 +43,11 @@ def read(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
+def _name(path: Path) -> str:
+    """A document's path in the repository."""
+    return path.relative_to(ROOT).as_posix()
+
+
 def table(text: str) -> dict[str, list[str]]:
     """First cell (a name in backticks) → the other cells, of every table row in `text`."""
     rows = re.findall(r"^\| `([^`]+)` \| (.*\S) \|$", text, re.MULTILINE)
@@ -123,7 +128,7 @@ def test_recipes_parse_and_name_what_exists(path: Path):
     assert recipe.selection.strategy in set(STRATEGIES)
 
 
-@pytest.mark.parametrize("path", [*DOCS.glob("*.md"), *ROOT.glob("*.md")], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [*DOCS.rglob("*.md"), *ROOT.glob("*.md")], ids=_name)
 def test_links_lead_somewhere(path: Path):
     """A relative link names a file of the repository, its fragment a heading."""
     text = path.read_text(encoding="utf-8")
