@@ -22,7 +22,8 @@ from benchmark_learning import paired, samples_in, spread, tell
 from PIL import Image
 
 from ml_backend.learning.data import Sample
-from ml_backend.learning.inference import Predictor, evaluate, predictor_from_state
+from ml_backend.learning.evaluation import evaluate
+from ml_backend.learning.inference import Predictor, predictor_from_state
 from ml_backend.learning.references import Reference
 from ml_backend.learning.training import train
 from ml_backend.loop.bootstrap import bootstrap

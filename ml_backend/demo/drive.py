@@ -19,7 +19,7 @@ from ml_backend.jobs.queues import Jobs
 from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import dataset_of
-from ml_backend.loop.train import measure
+from ml_backend.loop.measure import measure
 from ml_backend.masks.labels import parse_label_config
 from ml_backend.store.rows import Model, Run
 from ml_backend.studio.client import Studio

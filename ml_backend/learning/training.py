@@ -15,8 +15,9 @@ from ml_backend.errors import LearningError
 from ml_backend.learning.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from ml_backend.learning.data import Batch, Patches, Sample, cached
 from ml_backend.learning.device import autocast, resolve_device
+from ml_backend.learning.evaluation import Metrics, evaluate
 from ml_backend.learning.gradient import backward_that_fits, is_out_of_memory
-from ml_backend.learning.inference import Metrics, Predictor, evaluate
+from ml_backend.learning.inference import Predictor
 from ml_backend.learning.job import Job
 from ml_backend.learning.losses import Loss, make_loss, weights_of
 from ml_backend.learning.metrics import Confusion, PixelCounts

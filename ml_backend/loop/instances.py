@@ -64,7 +64,7 @@ def choose(
     predictor: "Predictor", samples: "Sequence[Sample]", truth: Truth, base: Instances
 ) -> Cut:
     """Find the settings by which a model's objects come nearest to those of the samples."""
-    from ml_backend.learning.inference import evaluate
+    from ml_backend.learning.evaluation import evaluate
 
     trials = Trials(base, predictor.classes)
     evaluate(

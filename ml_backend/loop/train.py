@@ -21,11 +21,9 @@ from ml_backend.loop.due import next_batch, training_due
 from ml_backend.loop.encoders import EncoderStart, start_of, weights_of
 from ml_backend.loop.ensemble import forget_checkpoints, train_siblings
 from ml_backend.loop.finish import finish
-from ml_backend.loop.gains import ByImage
-from ml_backend.loop.instances import Counting, settings_of
 from ml_backend.loop.labels import check_names
-from ml_backend.loop.masks import load_objects
-from ml_backend.loop.models import alike, labels_on_card, load_predictor
+from ml_backend.loop.measure import finite, measure
+from ml_backend.loop.models import alike, labels_on_card
 from ml_backend.loop.precision import precisions_of
 from ml_backend.loop.promote import decide
 from ml_backend.loop.tracking import Tracked, tracked
@@ -34,9 +32,7 @@ from ml_backend.store.rows import Model, Project
 from ml_backend.store.weights import load_model, model_key, read_card, save_model
 
 if TYPE_CHECKING:
-    from ml_backend.learning.inference import Metrics
     from ml_backend.learning.training import EpochRecord, Trained
-    from ml_backend.loop.gains import LabelMap
 
 
 def train(context: Context, project_id: int, progress: Progress) -> Report:
@@ -172,7 +168,7 @@ def _told(trained: "Trained") -> dict[str, Any]:
         "stopped": last.stopped,
         "patches_at_once": last.at_once,
         "processes": last.processes,
-        "waited": _finite(float(np.mean(waited))),
+        "waited": finite(float(np.mean(waited))),
     }
 
 
@@ -298,47 +294,3 @@ def _follow(context: Context, project: Project) -> tuple[str, ...]:
     if training_due(context, project.id):
         follow.append("train")
     return (*follow, *next_batch(context, project))
-
-
-def measure(context: Context, project: Project, version: str, dataset: Dataset) -> dict[str, Any]:
-    """IoU, Dice (means over labels, and by label), accuracy, ECE of a version on `dataset.val`.
-
-    Pooled over all pixels; None where there was nothing to count. `by_image`: the pixels counted
-    on each image. `instances`: how well it finds objects one by one, where it cuts them.
-    """
-    from ml_backend.learning.inference import evaluate
-
-    predictor = load_predictor(context, project, version)
-    labels = context.labels(project)
-    names = labels.names
-    samples = samples_of(context, dataset.val, labels)
-    cutting = settings_of(read_card(context.blobs, model_key(project.id, version)))
-    counting = Counting(
-        cutting,
-        len(names),
-        lambda index: load_objects(context.blobs, dataset.val[index].mask, names)[1],
-    )
-    by_image = ByImage(
-        [item.tile.image.id for item in dataset.val], len(names), overlapping=labels.overlapping
-    )
-
-    def each(index: int, predicted: "LabelMap", truth: "LabelMap") -> None:
-        by_image(index, predicted, truth)
-        if cutting.enabled:
-            counting(index, predicted, truth)
-
-    metrics: Metrics = evaluate(predictor, samples, len(names), each=each)
-    numbers = {
-        "iou": _finite(metrics.mean_iou),
-        "dice": _finite(metrics.mean_dice),
-        "accuracy": _finite(metrics.accuracy),
-        "ece": _finite(metrics.ece),
-        "iou_by_class": dict(zip(names, map(_finite, metrics.iou_by_class), strict=True)),
-        "dice_by_class": dict(zip(names, map(_finite, metrics.dice_by_class), strict=True)),
-        "by_image": by_image.numbers(),
-    }
-    return numbers | ({"instances": counting.numbers()} if cutting.enabled else {})
-
-
-def _finite(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -19,7 +19,8 @@ from ml_backend.learning.calibration import (
     temper,
 )
 from ml_backend.learning.data import Sample
-from ml_backend.learning.inference import Predictor, evaluate
+from ml_backend.learning.evaluation import evaluate
+from ml_backend.learning.inference import Predictor
 from ml_backend.learning.metrics import Reliability
 
 

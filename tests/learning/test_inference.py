@@ -15,7 +15,8 @@ from ml_backend.learning import device as devices
 from ml_backend.learning import networks
 from ml_backend.learning.data import Sample
 from ml_backend.learning.device import PRECISIONS
-from ml_backend.learning.inference import Predictor, evaluate, predictor_from_state
+from ml_backend.learning.evaluation import evaluate
+from ml_backend.learning.inference import Predictor, predictor_from_state
 from ml_backend.learning.losses import make_loss
 from ml_backend.learning.networks import build_network, image_stats
 from ml_backend.learning.views import VIEWS, first_views

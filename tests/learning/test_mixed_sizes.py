@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ml_backend.learning.data import Sample
-from ml_backend.learning.inference import evaluate, predictor_from_state
+from ml_backend.learning.evaluation import evaluate
+from ml_backend.learning.inference import predictor_from_state
 from ml_backend.learning.training import train
 
 SHAPES = [(60, 60), (60, 400), (333, 61), (64, 4000), (4000, 90)]

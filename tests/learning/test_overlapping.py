@@ -10,7 +10,8 @@ from torch import nn
 from ml_backend.errors import DataError
 from ml_backend.learning.calibration import calibrate, draw_pixels, temper
 from ml_backend.learning.data import Patches, Sample
-from ml_backend.learning.inference import Predictor, evaluate, predictor_from_state
+from ml_backend.learning.evaluation import evaluate
+from ml_backend.learning.inference import Predictor, predictor_from_state
 from ml_backend.learning.losses import make_loss
 from ml_backend.learning.networks import build_network
 from ml_backend.learning.passes import passes_many

@@ -13,7 +13,8 @@ import torch
 
 from ml_backend.errors import LearningError, NothingToLearn, StoreError
 from ml_backend.learning.data import Sample
-from ml_backend.learning.inference import evaluate, predictor_from_state
+from ml_backend.learning.evaluation import evaluate
+from ml_backend.learning.inference import predictor_from_state
 from ml_backend.learning.training import train
 
 

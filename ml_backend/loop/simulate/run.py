@@ -153,7 +153,7 @@ def _train(
     Weights, patches and augmentation go by seed and round, the same for every strategy. Those
     of the last step are tested: the test set chooses nothing.
     """
-    from ml_backend.learning.inference import evaluate
+    from ml_backend.learning.evaluation import evaluate
 
     began, material = bench.clock(), bench.material
     used = [*labelled, *chosen]
