@@ -23,6 +23,7 @@ def coverage(windows: list[Window], height: int, width: int) -> np.ndarray:
     return counts
 
 
+@settings(deadline=None)
 @given(LENGTHS, LENGTHS, st.integers(1, 40), st.integers(0, 39))
 def test_windows_cover_the_image(height: int, width: int, side: int, overlap: int) -> None:
     """Windows cover every pixel, never leave the image, share one size and occur once."""
@@ -40,6 +41,7 @@ def test_neighbours_overlap_as_asked(length: int, side: int, overlap: int) -> No
     assert all(0 < b - a <= side - overlap for a, b in pairwise(starts))
 
 
+@settings(deadline=None)
 @given(LENGTHS, LENGTHS, st.integers(1, 40))
 def test_tiles_partition_the_image(height: int, width: int, side: int) -> None:
     """Every pixel belongs to exactly one tile, and no tile is a sliver unless the image is."""
