@@ -63,6 +63,7 @@ def pretrain(
     *,
     recipe: Recipe,
     device: str = "cpu",
+    precision: str = "float32",
     encoder: Mapping[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[PretrainingRecord], None] = lambda _record: None,
@@ -73,13 +74,13 @@ def pretrain(
     It is the very encoder that a training uses: folded, of the same depth. `encoder` weights are
     what it starts from, instead of the recipe's `network.encoder_weights`. With a `checkpoint`
     path the state is written after each epoch, before `on_epoch`, and a pretraining that was killed
-    carries on from there to the same result. Raises `NothingToLearn` without images, `DataError`
-    where none can be read, `WeightsUnavailable`, `ConfigError`, `LearningError` (the loss is no
+    carries on from there to the same result, in the `precision` it began in. Raises
+    `NothingToLearn` without images, `DataError` where none can be read, `WeightsUnavailable`, `ConfigError`, `LearningError` (the loss is no
     longer a number), and whatever `on_epoch` raises.
     """
     settings, place = recipe.pretraining, resolve_device(device)
     twins = Twins(images, settings)
-    run = _Run(recipe, encoder, place)
+    run = _Run(recipe, encoder, place, precision)
     identity = _identity(recipe, images, encoder)
     if checkpoint:
         run.restore(*load_checkpoint(checkpoint, identity))
@@ -129,7 +130,7 @@ def _losses(run: "_Run", batch: TwinBatch) -> tuple[Tensor, Tensor]:
     """Loss of a batch, each view foretold from the other, and the spread of its targets."""
     one = normalise(batch.one, batch.stats).to(run.place)
     two = normalise(batch.two, batch.stats).to(run.place)
-    with autocast(run.place):
+    with autocast(run.place, run.precision):
         with torch.no_grad():
             aims = [_unit(run.target(view)) for view in (two, one)]
         guesses = [_unit(run.predictor(run.online(view))) for view in (one, two)]
@@ -184,9 +185,13 @@ class _Run:
     """Everything that changes during a pretraining, and how it is written down."""
 
     def __init__(
-        self, recipe: Recipe, encoder: Mapping[str, Tensor] | None, place: torch.device
+        self,
+        recipe: Recipe,
+        encoder: Mapping[str, Tensor] | None,
+        place: torch.device,
+        precision: str,
     ) -> None:
-        self.settings, self.place = recipe.pretraining, place
+        self.settings, self.place, self.precision = recipe.pretraining, place, precision
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
             self.online = _start_embedder(recipe, encoder).to(place)
@@ -217,7 +222,11 @@ class _Run:
 
     def remember(self, identity: str) -> dict[str, object]:
         """The rest, as JSON."""
-        return {"fingerprint": identity, "records": [asdict(record) for record in self.records]}
+        return {
+            "fingerprint": identity,
+            "precision": self.precision,
+            "records": [asdict(record) for record in self.records],
+        }
 
     def restore(self, groups: Mapping[str, dict[str, Tensor]], record: Mapping[str, Any]) -> None:
         """Take up what `groups` and `remember` wrote; empty mappings change nothing."""
@@ -226,6 +235,7 @@ class _Run:
         self.learner.load_state_dict(groups["learner"])
         self.target.load_state_dict(groups["target"])
         restore_optimizer(self.optimizer, self.learner, groups["optimizer"])
+        self.precision = str(record["precision"])
         self.records = [PretrainingRecord(**fields) for fields in record["records"]]
 
 

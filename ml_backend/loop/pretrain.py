@@ -15,6 +15,7 @@ from ml_backend import __version__
 from ml_backend.errors import ConfigError, DataError, NotFound, NothingToLearn
 from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.encoders import NEWEST, EncoderStart, encoders_of, start_of, weights_of
+from ml_backend.loop.precision import precisions_of
 from ml_backend.recipe import Network, Recipe
 from ml_backend.settings import Settings
 from ml_backend.store.blobs import Blobs
@@ -132,16 +133,11 @@ def pretrain_folder(
 def unlabelled_tiles(context: Context, project_id: int) -> list[Tile]:
     """Give every training tile of the pool once, asked about or not, by id.
 
-    Also left out is what a validation image shows under another name.
+    A picture that is there under several names is on one side of the split with all of them.
     """
-    judges = {
-        image.sha256
-        for image in context.catalog.pool.images(project_id)
-        if image.split == "val" and image.sha256
-    }
     found: dict[object, Tile] = {}
     for tile in context.catalog.pool.tiles(project_id):
-        if tile.image.split == "train" and tile.image.sha256 not in judges:
+        if tile.image.split == "train":
             found.setdefault(tile.content, tile)
     return list(found.values())
 
@@ -213,6 +209,7 @@ def _learn(
         material.images,
         recipe=recipe.model_copy(update={"network": network}),
         device=settings.device,
+        precision=precisions_of(settings, network).training,
         encoder=encoder,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
