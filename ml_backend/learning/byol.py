@@ -75,8 +75,8 @@ def pretrain(
     what it starts from, instead of the recipe's `network.encoder_weights`. With a `checkpoint`
     path the state is written after each epoch, before `on_epoch`, and a pretraining that was killed
     carries on from there to the same result, in the `precision` it began in. Raises
-    `NothingToLearn` without images, `DataError` where none can be read, `WeightsUnavailable`, `ConfigError`, `LearningError` (the loss is no
-    longer a number), and whatever `on_epoch` raises.
+    `NothingToLearn` without images, `DataError` where none can be read, `WeightsUnavailable`,
+    `ConfigError`, `LearningError` (the loss is no longer a number), and whatever `on_epoch` raises.
     """
     settings, place = recipe.pretraining, resolve_device(device)
     twins = Twins(images, settings)
