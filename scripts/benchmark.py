@@ -175,18 +175,19 @@ def row(
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print rows for people."""
-    table = Table(*(rows[0] if rows else ()))
+    """Print rows for people: the fields that all have, means with their standard deviation."""
+    columns = ("case", "ours", "other", "ratio", "unit", "target", "holds")
+    table = Table(*columns)
     for measured in rows:
-        table.add_row(*map(shown, measured.values()))
+        table.add_row(*[shown(measured[name], measured.get(f"{name}_sd")) for name in columns])
     Console().print(table)
 
 
-def shown(value: object) -> str:
+def shown(value: object, deviation: float | None = None) -> str:
     """Write a value into a table."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else str(value)
+    return str(value) if deviation is None else f"{value} ± {deviation}"
 
 
 def main() -> None:

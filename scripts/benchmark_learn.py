@@ -79,9 +79,10 @@ def rows(
             cases = chosen(case, Path(place))
         measured = []
         for one in cases:
-            measured.append(judged(one, how, range(seeds), out))
-            yield measured[-1]
-    if out:
+            found = judged(one, how, range(seeds), out)
+            measured += [] if one.rare else [found]
+            yield found
+    if out and measured:
         from benchmark_learn_pictures import draw_chart
 
         draw_chart(out / "learn.png", measured)
@@ -111,7 +112,7 @@ def judged(case: Case, recipe: Recipe, seeds: Sequence[int], out: Path | None) -
         for name in ("iou", "dice", "cpu_seconds", "steps")
     )
     mean = {side: float(values.mean()) for side, values in ious.items()}
-    ratio = mean["ours"] / max(mean["other"], 1e-9)
+    ratio = mean["ours"] / max(mean["other"], 1e-3)  # nothing found is no zero to divide by
     found = row(
         case.name, mean["ours"], mean["other"], ratio, "IoU", 1, holds=mean["ours"] > mean["other"]
     )

@@ -36,14 +36,22 @@ def draw_chart(path: Path, rows: Sequence[Row]) -> None:
     figure, axes = plt.subplots(figsize=(7, 1.2 + 0.55 * len(rows)), dpi=100)
     places = np.arange(len(rows))[::-1]
     for side, name, colour, shift in (
-        ("ours", "Brushloop, default recipe", OURS, 0.17),
+        ("ours", "Brushloop", OURS, 0.17),
         ("other", "plain U-Net, same time", OTHER, -0.17),
     ):
         means, sds = ([row[key] for row in rows] for key in (side, f"{side}_sd"))
-        axes.barh(places + shift, means, 0.32, xerr=sds, color=colour, capsize=2, label=name)
+        axes.barh(
+            places + shift,
+            means,
+            0.32,
+            xerr=sds if any(sds) else None,
+            color=colour,
+            capsize=2,
+            label=name,
+        )
     axes.set_yticks(places, [row["case"] for row in rows])
     axes.set_xlim(0, 1)
-    axes.set_xlabel("IoU on held-out images (mean and standard deviation of the seeds)")
+    axes.set_xlabel("IoU on held-out images; lines: standard deviation of the seeds")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="upper center", ncols=2, frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 0.93))

@@ -147,6 +147,18 @@ def test_drawn_pictures_stand_in(learn, data, monkeypatch, tmp_path, capsys):
     assert "drawn by the package" in capsys.readouterr().err
 
 
+def test_a_table_shows_what_people_compare(learn, capsys):  # noqa: ARG001
+    """Means with their deviation, and yes or no; the other fields are left to JSON."""
+    benchmark = importlib.import_module("benchmark")
+    plain = benchmark.row("plain", 2.0, 1.0, 2.0, "ms", 1, holds=True)
+    benchmark.print_table([plain, plain | {"ours_sd": 0.1, "other_sd": None, "seeds": 77}])
+    text = capsys.readouterr().out
+    assert "2.0 ± 0.1" in text
+    assert "yes" in text
+    assert "77" not in text
+    assert "None" not in text
+
+
 def test_verdicts_count_cases_and_weigh_the_worst(learn):
     """Better in five of six holds; a loss counts by the smaller deviation of the two sides."""
     fields = ("case", "ours", "other", "ratio", "unit", "target", "holds")
