@@ -26,6 +26,7 @@ def draw(result: Result, title: str) -> bytes:
         left.axhline(height, color="grey", linestyle=style, label=name)
         right.axhline(height, color="grey", linestyle=style)
     left.set(xlabel="labelled tiles", ylabel="IoU on the test set")
+    left.set_xticks(result.baseline.tiles[0])
     right.set(xlabel="outlined objects (mean over seeds)")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -42,7 +43,7 @@ def _line(axes: Any, curve: Curve, x: Any, colour: Any, *, band: bool) -> None:
     mean = [point.mean for point in points]
     axes.plot(x, mean, marker=".", color=colour, linewidth=width, label=curve.name)
     if band and not np.isnan(points[0].low):
-        lows, highs = [p.low for p in points], [p.high for p in points]
+        lows, highs = [max(0, p.low) for p in points], [min(1, p.high) for p in points]
         axes.fill_between(x, lows, highs, color=colour, alpha=0.1, linewidth=0)
 
 

@@ -51,9 +51,14 @@ def write_report(plan: Plan, material: Material, records: Records) -> Written:
 def title_of(plan: Plan, material: Material) -> str:
     """One line: what was played on."""
     return (
-        f"{plan.source.masks.name}: {len(material.tiles)} pool tiles of {material.images} images, "
-        f"{plan.seeds} seeds"
+        f"{_short(plan.source.masks)}: {len(material.tiles)} pool tiles of {material.images} "
+        f"images, {plan.seeds} seeds"
     )
+
+
+def _short(folder: Path) -> str:
+    """The end of a path: enough to recognise it by, and nothing of the machine."""
+    return "/".join(folder.parts[-2:])
 
 
 def curves_csv(plan: Plan, material: Material, records: Records) -> bytes:
@@ -136,7 +141,7 @@ def _head(plan: Plan, material: Material, records: Records) -> str:
     tiles = f"tiles of {recipe.pool.tile} px" if recipe.pool.tile else "whole images"
     network = recipe.network
     setup = (
-        f"Images `{plan.source.images.name}`, masks `{plan.source.masks.name}`, labels "
+        f"Images `{_short(plan.source.images)}`, masks `{_short(plan.source.masks)}`, labels "
         f"{', '.join(material.labels)}; {tiles}: {len(material.tiles)} of {material.images} images "
         f"to choose from, {len(material.test)} of {material.test_images} other images to judge "
         f"by (frozen: `{plan.source.test_part}`).\n"
@@ -252,8 +257,8 @@ def _controls(plan: Plan, result: Result) -> str:
     rows = [["`random`, at the end", plain(interval(end_S)), ""]]
     names = {
         longer_of(plan.longer): f"the same tiles, {plan.longer} times as long",
-        ceiling_of(1): "the whole pool, as long as the others",
         ceiling_of(plan.longer): f"the whole pool, {plan.longer} times as long",
+        ceiling_of(1): "the whole pool, as long as the others",
     }
     for arm, iou_S in sorted(result.controls.items(), reverse=True):
         rows.append([names[arm], plain(interval(iou_S)), signed(interval(iou_S - end_S))])
