@@ -201,10 +201,10 @@ def test_more_objects_than_a_task_may_show_are_one_region():
     mask = np.zeros((64, 64), np.uint8)
     mask[4:60:8, 4:60:8] = 1  # 49 specks
     mask[30:40, 30:40] = 1  # and an object, which swallows one of them
-    probs = np.stack([1 - mask, mask]).astype(np.float32)
+    said = Likeliest(mask, np.ones(mask.shape, np.float16), 1.0)
     for limit, least, shown in ((49, 0, 49), (48, 0, 1), (48, 2, 1), (1, 2, 1)):
         recipe = Prediction(region_limit=limit, minimum_area=least)
-        regions, _, note = regions_from(probs, CONFIG, recipe, CUT)
+        regions, _, note = regions_from(said, CONFIG, recipe, CUT)
         assert len(regions) == shown
         assert (note is None) == (limit == 49 or least == 2)
     _, _, note = regions_from(probs, CONFIG, Prediction(region_limit=48), CUT)
@@ -291,7 +291,9 @@ def test_the_models_objects_are_exported_as_they_are_shown(house, monkeypatch):
     label_map, _ = pair(32 * 2)
     small = np.ascontiguousarray(label_map[::2, ::2])
     said = Likeliest(small, np.ones(small.shape, np.float16), 1.0)
-    monkeypatch.setattr(Serving, "likeliest_many", lambda _, images, __: (said for _ in images))
+    monkeypatch.setattr(
+        Serving, "likeliest_many", lambda _, images, *__, **___: (said for _ in images)
+    )
     serving = Models(house.context).current(house.project)
     expected, _ = objects(small, serving.instances)
     for found in exported(house, "model").values():
