@@ -207,7 +207,7 @@ def test_more_objects_than_a_task_may_show_are_one_region():
         regions, _, note = regions_from(said, CONFIG, recipe, CUT)
         assert len(regions) == shown
         assert (note is None) == (limit == 49 or least == 2)
-    _, _, note = regions_from(probs, CONFIG, Prediction(region_limit=48), CUT)
+    _, _, note = regions_from(said, CONFIG, Prediction(region_limit=48), CUT)
     for words in ("49 objects", "more than 48 (prediction.region_limit)", "pool.tile"):
         assert words in note
 
