@@ -14,6 +14,7 @@ from support.simulation import make_folders, open_simulation, source_of
 
 from ml_backend.errors import ConfigError, DataError, NothingToLearn, StoreError, UnknownName
 from ml_backend.loop.context import silent
+from ml_backend.loop.simulate import run
 from ml_backend.loop.simulate.figures import collect
 from ml_backend.loop.simulate.material import read_material
 from ml_backend.loop.simulate.plan import (
@@ -128,6 +129,20 @@ def test_top_takes_the_most_uncertain_tiles(played):
     free = [tile.id for tile in played.material.tiles if tile.id not in start.chosen]
     best = sorted(free, key=lambda tile: -scored.row(tile)["entropy:mean"])[:2]
     assert list(played.records.read(Unit("top", 0, 1)).chosen) == best
+
+
+def test_strategies_are_paired(folder, tmp_path):
+    """The same tiles in the same round give the same network, whoever chose them."""
+    bench = open_simulation(folder, tmp_path)
+    known, chosen = [0, 1, 2, 3, 4], [7, 9]
+    rows = []
+    for unit in (Unit("random", 0, 1), Unit("top", 0, 1), Unit("top", 0, 2), Unit("top", 1, 1)):
+        run._train(bench, unit, chosen, known)
+        row = bench.records.read(unit)
+        rows.append((row.iou, row.dice, row.accuracy))
+    assert rows[0] == rows[1]
+    assert rows[0] != rows[2]
+    assert rows[0] != rows[3]
 
 
 def test_killed_and_carried_on_by_another_process(folder, played, tmp_path):
