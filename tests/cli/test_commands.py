@@ -54,7 +54,8 @@ def test_help_is_quick_and_knows_no_torch():
 def test_all_commands_are_there():
     """The commands that the documentation promises, and no others."""
     expected = (
-        "up serve worker schedule connect sync train select predict export models status runs tune"
+        "up serve worker schedule connect sync train select simulate predict export models status "
+        "runs tune"
     )
     assert {" ".join(words) for words in COMMANDS} == {
         *expected.split(),
