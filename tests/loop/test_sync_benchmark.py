@@ -30,4 +30,4 @@ def test_rows_have_the_promised_form(benchmark, monkeypatch, capsys):
     assert flat["ratio"] == pytest.approx(1, abs=0.25)
     counted = [row for row in rows if row["unit"] == "count"]
     assert [row["ratio"] for row in counted] == [pytest.approx(1, abs=0.05)] * 4
-    assert counted[0]["ours"] == 5  # the project, the index, the tasks, and who is gone
+    assert counted[0]["ours"] == 6  # the project, the index, the tasks, who is gone, a page of all

@@ -190,6 +190,7 @@ def test_regions_that_overlap_arrive_as_they_were_painted(tmp_path, label_studio
         house.context.__dict__["studio"] = house.studio = studio
         title, config = f"overlap {next(_numbers)}", make_label_config(names, multiple=True)
         house.project_id = studio.create_project(title, config).id
+        house.catalog.projects.save(house.project_id, title=title, label_config=config)
         (task_id,) = make_tasks(house, 1, 0)
         both = np.zeros_like(painted)
         both[25:, :4] = 2
