@@ -22,7 +22,7 @@ from ml_backend.web.app import create_app
 
 home, project = Path(sys.argv[1]), int(sys.argv[2])
 secrets = {"password": SecretStr("secret"), "webhook_secret": SecretStr("hidden")}
-settings = Settings(home=home, threads=1, device="cpu", **secrets)
+settings = Settings(home=home, threads=1, device="cpu", precision="float32", **secrets)
 
 class Jobs:
     def counts(self):
