@@ -15,6 +15,7 @@ def test_rows_have_the_promised_form(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`rle --json` prints a list of rows with the promised keys; ratios follow from the numbers."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
     spec = importlib.util.spec_from_file_location("benchmark", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
