@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml_backend.errors import LearningError
 from ml_backend.learning.data import Sample, region_side
 from ml_backend.learning.job import Job
 from ml_backend.learning.references import Reference, References
@@ -113,4 +114,4 @@ def _take(place: Place, mapped: mmap.mmap) -> NDArray[Any]:
 
 
 def _closed() -> NDArray[np.uint8]:
-    raise NotImplementedError("images of the pool are handed over small")
+    raise LearningError("images of the pool are handed over small, never to be opened again")
