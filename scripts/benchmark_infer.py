@@ -2,8 +2,9 @@
 
 What `benchmark.py infer` runs. The network is segmentation-models-pytorch's Unet with a resnet18,
 as its makers have it, trained for a minute on membranes of ../shared/data, so that its
-probabilities are those of a segmentation; without the data, on drawn discs. Times are the best of
-turns that alternate. Ratios of times are other / ours against MONAI, else ours / other.
+probabilities are those of a segmentation; without the data, on drawn discs. Times are the least
+processor time of turns that alternate. Ratios of times are other / ours against MONAI, else ours /
+other.
 """
 
 import json
@@ -169,13 +170,13 @@ def monai_windows(material: Material) -> Callable[[], np.ndarray]:
 
 
 def alternate(calls: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
-    """The shortest duration of each call, ms; turn by turn, so that noise hits all alike."""
+    """The least processor time of each call, ms; turn by turn, so that noise hits all alike."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(turns):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            best[name] = min(best[name], 1000 * (time.perf_counter() - start))
+            best[name] = min(best[name], 1000 * (time.process_time() - start))
     return best
 
 

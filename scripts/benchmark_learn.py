@@ -11,11 +11,12 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from benchmark import Row, row
+from benchmark import DATA, Row, row
 from benchmark_learn_data import (
     Case,
     Material,
@@ -208,8 +209,14 @@ def figures_of(score: Score) -> str:
 
 
 def fingerprint(recipe: Recipe, case: Case) -> str:
-    """What figures must agree in to be comparable."""
-    text = recipe.model_dump_json(include={"network", "training", "prediction"}) + repr(case)
+    """What figures must agree in to be comparable: wherever ../shared/data lies."""
+    places = {
+        name: getattr(case, name).relative_to(DATA)
+        for name in ("images", "masks")
+        if getattr(case, name).is_relative_to(DATA)
+    }
+    what = replace(case, **places)
+    text = recipe.model_dump_json(include={"network", "training", "prediction"}) + repr(what)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

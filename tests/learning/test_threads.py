@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-_SCRIPT = "import ml_backend.learning.networks"
+_SCRIPT = "import ml_backend.learning, torch"
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
