@@ -42,7 +42,7 @@ def augment_sheet(
         masks,
         out,
         recipe=chosen,
-        labels=len(label or ["object"]),
+        labels=label or ["object"],
         values=parse_values(mask_values) if mask_values else None,
         pool=pool,
         rows=rows,

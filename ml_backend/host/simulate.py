@@ -14,6 +14,7 @@ from ml_backend.jobs.queues import Jobs
 from ml_backend.jobs.redis_server import EmbeddedRedis
 from ml_backend.jobs.simulate import HOME, STEP, jobs_of
 from ml_backend.loop.context import Progress
+from ml_backend.loop.simulate.fit import check, fetch_encoder
 from ml_backend.loop.simulate.material import read_material
 from ml_backend.loop.simulate.plan import Part, Plan, all_units, parts_of, settle, units_of
 from ml_backend.loop.simulate.records import Records
@@ -53,13 +54,16 @@ def simulate(
     """Play a plan and write its report; a folder that was begun is carried on.
 
     `batch` None is what suits the pool; `jobs`: processes, by default one a core up to 8. Raises
-    as `read_material`, `settle` and `Records.begin` do, and `JobError` when a part fails.
+    as `check`, `fetch_encoder`, `read_material`, `settle` and `Records.begin` do, and `JobError`
+    when a part fails.
     """
     with one_instance(out / HOME):
-        material = read_material(plan.source, plan.recipe.pool.tile, progress)
+        check(plan)
+        encoder = fetch_encoder(plan.recipe.network)
+        material = read_material(plan.source, plan.recipe, progress)
         plan = settle(plan, len(material.tiles), batch=batch)
         records = Records(out)
-        records.begin(plan, material)
+        records.begin(plan, material, encoder)
         count = _Count(plan, records, progress)
         count.tell("looking at what is done")
         for name, reason in material.set_aside:

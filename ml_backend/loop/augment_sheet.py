@@ -1,5 +1,6 @@
 """Looking before training: any augmentation recipe on the user's own images, as one picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import ConfigError, DataError
+from ml_backend.loop.mask_folder import MaskFolder, open_masks
+from ml_backend.masks.sets import on_top
 from ml_backend.masks.sheet import CELL, Row, contact_sheet, outlined
 from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import Values, read_mask
-from ml_backend.store.pairs import match_masks
+from ml_backend.store.masks_in import Values
 
 if TYPE_CHECKING:
     from ml_backend.learning.references import Reference
@@ -36,7 +38,7 @@ def augment_sheet(
     out: Path,
     *,
     recipe: Recipe,
-    labels: int = 1,
+    labels: Sequence[str] = ("object",),
     values: Values | None = None,
     pool: Path | None = None,
     rows: int = 6,
@@ -44,9 +46,10 @@ def augment_sheet(
 ) -> SheetReport:
     """Write a PNG to `out`: in each row a patch of one image as it is, then augmented variants.
 
-    The recipe's training section says which augmentation, patch and seed; `pool` is the folder
-    whose looks some augmentations borrow. Raises `ConfigError`, and `DataError` where no image
-    of the folder can be used.
+    The recipe's training section says which augmentation, patch and seed, its labels section what
+    becomes of the `labels` that the masks tell apart; of labels that overlap the last one is
+    outlined. `pool` is the folder whose looks some augmentations borrow. Raises `ConfigError`, and
+    `DataError` where no image of the folder can be used.
     """
     from ml_backend.learning.augment import AUGMENTATIONS, NEEDS_POOL
     from ml_backend.learning.data import Patches, Sample
@@ -58,8 +61,8 @@ def augment_sheet(
             f"{settings.augmentation} borrows the looks of unlabelled images: name their folder "
             "with --pool"
         )
-    found = match_masks(find_images(images), masks)
-    names, faults = list(found), []
+    known = open_masks(find_images(images), masks, labels, recipe, values)
+    names, faults = list(known.files), []
     chosen: list[Sample] = []
     for index in np.random.default_rng([settings.seed, 3]).permutation(len(names)):
         if len(chosen) == rows:
@@ -67,7 +70,7 @@ def augment_sheet(
         path = names[index]
         name = path.relative_to(images).as_posix()
         try:
-            pair = _read(path, found[path], labels, values)
+            pair = _read(path, known)
         except DataError as error:
             faults.append((name, str(error)))
             continue
@@ -75,10 +78,12 @@ def augment_sheet(
     if not chosen:
         reason = faults[0][1] if faults else f"no mask in {masks} has the name of one"
         raise DataError(f"no image in {images} can be shown: {reason}")
-    patches = Patches(chosen, labels, settings, _references(pool) if pool else ())
+    sets = known.overlapping
+    looks = _references(pool) if pool else ()
+    patches = Patches(chosen, len(known.names), settings, looks, overlapping=sets)
     side = min(settings.patch, CELL)
     lines = [
-        Row(name, [outlined(*pair, side) for pair in pairs])
+        Row(name, [outlined(image, on_top(mask) if sets else mask, side) for image, mask in pairs])
         for name, pairs in (patches.variants(index, columns) for index in range(len(chosen)))
     ]
     Blobs(out.absolute().parent).write(out.name, contact_sheet(lines))
@@ -93,10 +98,9 @@ def _open(path: Path) -> NDArray[np.uint8]:
     return decode_image(_bytes(path), path.name)
 
 
-def _read(image: Path, mask: Path, labels: int, values: Values | None) -> Pair:
+def _read(image: Path, masks: MaskFolder) -> Pair:
     pixels = _open(image)
-    shape = (pixels.shape[0], pixels.shape[1])
-    return pixels, read_mask(_bytes(mask), mask.name, labels, values=values, shape=shape)
+    return pixels, masks.read(image, (pixels.shape[0], pixels.shape[1]))
 
 
 def _bytes(path: Path) -> bytes:

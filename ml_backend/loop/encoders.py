@@ -120,10 +120,15 @@ def weights_for(blobs: Blobs, project_id: int | None = None) -> Callable[[Networ
     return lambda network: weights_of(blobs, network, start_of(blobs, network, project_id))
 
 
+def is_project_made(network: Network) -> bool:
+    """Whether the recipe names weights that were made for a project here, by their version."""
+    asked = network.encoder_weights or ""
+    return asked == NEWEST or bool(_VERSION.fullmatch(asked))
+
+
 def _is_ours(network: Network) -> bool:
     """Whether the weights are a file or a version, and no name of the hub."""
-    asked = network.encoder_weights or ""
-    return asked == NEWEST or network.weights_file is not None or bool(_VERSION.fullmatch(asked))
+    return network.weights_file is not None or is_project_made(network)
 
 
 def _key(version: str) -> str:

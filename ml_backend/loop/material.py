@@ -16,15 +16,14 @@ from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import dataset_of, looks_of, samples_of
 from ml_backend.loop.encoders import Weights, weights_for
 from ml_backend.loop.instances import Truth
+from ml_backend.loop.mask_folder import MaskFolder, open_masks
 from ml_backend.loop.masks import UNKNOWN, load_objects
 from ml_backend.loop.pool import split_of
 from ml_backend.masks.instances import Objects, components, told_apart
-from ml_backend.masks.sets import check_count
 from ml_backend.recipe import Network, Recipe
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.mask_files import MaskFiles, find_masks, read_masks
-from ml_backend.store.masks_in import Values, read_objects
+from ml_backend.store.masks_in import Values
 from ml_backend.store.rows import Project
 
 if TYPE_CHECKING:
@@ -81,62 +80,46 @@ def material_in(
 ) -> Material:
     """Images of a folder that have a mask, split as a project's would be; the others are the pool.
 
-    Labels overlap where the recipe says so, or where each has a folder of masks and it leaves that
-    to them. Files are read when they are needed; a broken one raises `DataError` then. `blobs`:
-    where versions lie that the recipe may name as encoder weights, by default the folder.
+    Masks are read as the recipe's `labels` says (`mask_folder.py`). Files are read when they are
+    needed; a broken one raises `DataError` then. `blobs`: where versions lie that the recipe may
+    name as encoder weights, by default the folder.
     """
     from ml_backend.learning.data import Sample
     from ml_backend.learning.references import Reference
 
-    files = find_images(folder)
-    pairs = find_masks(files, masks, labels)
+    images = find_images(folder)
+    known = open_masks(images, masks, labels, recipe, values)
+    pairs = known.files
     if not pairs:
         raise DataError(f"no mask in {masks} has the name of an image in {folder}")
-    rule = recipe.labels.overlap
-    by_label = rule == "auto" and any(files.by_label for files in pairs.values())
-    overlapping = len(labels) > 1 and (rule == "multiple" or by_label)
-    if overlapping:
-        check_count(labels)
-    question = (tuple(labels), values, *(["overlapping"] if overlapping else []))
-    digest = hashlib.sha256(repr(question).encode())
+    digest = hashlib.sha256(repr(known.question).encode())
     sides: dict[str, list[Sample]] = {"train": [], "val": []}
-    judges: list[MaskFiles] = []
+    judges: list[Path] = []
     share, seed = recipe.validation.share, recipe.selection.seed
     for ordinal, (image, mask) in enumerate(sorted(pairs.items(), key=itemgetter(0))):
         side = split_of(ordinal, share, seed)
         for path in (image, *mask.paths):
             digest.update(side.encode() + hashlib.sha256(_bytes(path)).digest())
         name = image.relative_to(folder).as_posix()
-        load = partial(_loaded, image, mask, labels, values, overlapping=overlapping)
-        sides[side].append(Sample(name, load))
-        judges += [mask] if side == "val" else []
-    numbered = len(labels) == 1 and values is None
+        sides[side].append(Sample(name, partial(_loaded, image, known)))
+        judges += [image] if side == "val" else []
 
     def truth(index: int) -> Objects:
         _, label_map = sides["val"][index].load()
-        path = judges[index].all
-        numbers = read_objects(_bytes(path), path.name) if numbered and path else None
+        numbers = known.numbers(judges[index])
         return components(label_map) if numbers is None else told_apart(label_map, numbers)
 
-    pool = [Reference(path.name, partial(_picture, path)) for path in files if path not in pairs]
+    pool = [Reference(path.name, partial(_picture, path)) for path in images if path not in pairs]
     weights = weights_for(blobs or Blobs(folder))
     return Material(
-        sides["train"], sides["val"], tuple(labels), digest.hexdigest(), truth, weights,
-        pool=pool, overlapping=overlapping,
+        sides["train"], sides["val"], known.names, digest.hexdigest(), truth, weights,
+        pool=pool, overlapping=known.overlapping,
     )  # fmt: skip
 
 
-def _loaded(
-    image: Path,
-    files: MaskFiles,
-    labels: Sequence[str],
-    values: Values | None,
-    *,
-    overlapping: bool,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _loaded(image: Path, masks: MaskFolder) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     pixels = _picture(image)
-    shape = (pixels.shape[0], pixels.shape[1])
-    return pixels, read_masks(files, labels, overlapping=overlapping, values=values, shape=shape)
+    return pixels, masks.read(image, (pixels.shape[0], pixels.shape[1]))
 
 
 def _picture(path: Path) -> NDArray[np.uint8]:

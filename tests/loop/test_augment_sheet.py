@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 from support.house import picture, save_picture
 
 from ml_backend.errors import ConfigError, DataError, UnknownName
 from ml_backend.loop.augment_sheet import augment_sheet
-from ml_backend.recipe import parse_recipe
+from ml_backend.masks.colours import PALETTE
+from ml_backend.recipe import Labels, parse_recipe
 
 
 @pytest.fixture
@@ -109,3 +110,41 @@ def test_nothing_to_show_is_said(folders, tmp_path):
     with pytest.raises(UnknownName, match="elastic"):
         augment_sheet(images, masks, out, recipe=recipe("cutmix"))
     assert not out.exists()
+
+
+def test_masks_may_be_a_folder_for_each_label(folders):
+    """Labels that lie over one another: both are outlined, each in its own colour."""
+    images, masks, out = folders
+    for number in range(8):
+        cell = picture(number)[1] > 0
+        inner = np.zeros_like(cell)
+        rows, columns = np.flatnonzero(cell.any(axis=1)), np.flatnonzero(cell.any(axis=0))
+        inner[rows[3] : rows[-3], columns[3] : columns[-3]] = True
+        for name, plane in (("cell", cell), ("nucleus", inner)):
+            path = masks.parent / "planes" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(plane * np.uint8(255)).save(path)
+    options = {"recipe": recipe("none"), "labels": ("cell", "nucleus"), "rows": 1, "columns": 1}
+    report = augment_sheet(images, masks.parent / "planes", out, **options)
+    assert report.set_aside == ()
+    shown = {tuple(colour) for colour in read(out).reshape(-1, 3).tolist()}
+    assert {ImageColor.getrgb(colour) for colour in PALETTE[:2]} <= shown
+
+
+def test_ignored_labels_are_hatched(folders):
+    """The recipe's labels say what becomes of the masks' labels; other names are refused."""
+    images, masks, out = folders
+    for path in masks.iterdir():
+        label_map = np.array(Image.open(path)) // 255
+        label_map[:, ::2] *= 2
+        Image.fromarray(label_map).save(path)
+    options = {"labels": ("cell", "dirt"), "rows": 1, "columns": 1}
+    sheets = []
+    for ignored in ([], ["dirt"], ["cell"]):
+        chosen = recipe("none").model_copy(update={"labels": Labels(ignore=ignored)})
+        augment_sheet(images, masks, out, recipe=chosen, **options)
+        sheets.append(read(out))
+    assert not np.array_equal(sheets[0], sheets[1])
+    assert not np.array_equal(sheets[1], sheets[2])
+    with pytest.raises(ConfigError, match=r"labels\.ignore names 'cell'"):
+        augment_sheet(images, masks, out, recipe=chosen)

@@ -29,7 +29,7 @@ from ml_backend.loop.simulate.plan import (
 )
 from ml_backend.loop.simulate.report import write_report
 from ml_backend.loop.simulate.run import choose_next, first_tiles, open_bench, run_part
-from ml_backend.recipe import load_recipe
+from ml_backend.recipe import Recipe, load_recipe
 from ml_backend.selection.strategies import STRATEGIES
 
 PLAY = """
@@ -68,6 +68,11 @@ def play(bench):
     for stage in parts_of(bench.plan):
         for part in stage:
             run_part(bench, part, silent)
+
+
+def read(source, tile=32):
+    """The material of a source, in tiles of this side or whole."""
+    return read_material(source, Recipe().changed({"pool.tile": tile}))
 
 
 def numbers(out):
@@ -214,33 +219,33 @@ def test_masks_as_people_have_them(tmp_path):
     label_map[40:50, 40:50] = 3
     for path in images.iterdir():
         Picture.fromarray(label_map).save(masks / path.name)
-    material = read_material(source_of(tmp_path), 32)
+    material = read(source_of(tmp_path), 32)
     assert material.objects_N[:4].tolist() == [2, 0, 0, 1]
     assert material.foreground_N[:4].tolist() == [8 * 18, 0, 0, 100]
     for path in images.iterdir():
         Picture.fromarray((label_map > 0).astype(np.uint8) * 255).save(masks / path.name)
-    assert read_material(source_of(tmp_path), 32).objects_N[:4].tolist() == [1, 0, 0, 1]
-    assert read_material(source_of(tmp_path), None).objects_N[:1].tolist() == [2]
+    assert read(source_of(tmp_path), 32).objects_N[:4].tolist() == [1, 0, 0, 1]
+    assert read(source_of(tmp_path), None).objects_N[:1].tolist() == [2]
 
 
 def test_which_images_judge(folder, tmp_path):
     """Spread as a project's would be, or the end of a stack; broken images are set aside."""
-    last = read_material(source_of(folder, test_part="last"), None)
+    last = read(source_of(folder, test_part="last"), None)
     assert [sample.name for sample in last.test] == ["4.png", "5.png"]
-    some = read_material(source_of(folder, most_pool=6, most_test=3), 32)
+    some = read(source_of(folder, most_pool=6, most_test=3), 32)
     assert (len(some.tiles), some.images, len(some.test)) == (6, 4, 3)
     assert [tile.id for tile in some.tiles] == list(range(6))
     images, masks = make_folders(tmp_path, 4)
     (images / "0.png").write_bytes(b"no picture")
-    assert [name for name, _ in read_material(source_of(tmp_path), 32).set_aside] == ["0.png"]
+    assert [name for name, _ in read(source_of(tmp_path), 32).set_aside] == ["0.png"]
     for path in masks.iterdir():
         Picture.new("L", (64, 64)).save(path)
     with pytest.raises(NothingToLearn, match=r"must both show an object; 1 images cannot be used"):
-        read_material(source_of(tmp_path), 32)
+        read(source_of(tmp_path), 32)
     for name in ("1.png", "2.png", "3.png"):
         (masks / name).unlink()
     with pytest.raises(DataError, match="at least two are needed"):
-        read_material(source_of(tmp_path), 32)
+        read(source_of(tmp_path), 32)
 
 
 def test_a_plan_fits_its_pool(played):

@@ -65,10 +65,12 @@ def test_the_same_question_is_one_study(folders, recipe):
         material_in(images, masks, recipe, labels=("a", "b")),
         material_in(images, masks, recipe, values={range(255, 256): 1}),
         material_in(images, masks, recipe.changed({"validation.share": 0.25})),
+        material_in(images, masks, recipe.changed({"labels.ignore": ("b",)}), labels=("a", "b")),
     ]
+    assert others[-1].labels == ("a",)
     save_picture(masks / "5.png", 0)
     others.append(material_in(images, masks, recipe))
-    assert len({one, *(other.fingerprint for other in others)}) == 5
+    assert len({one, *(other.fingerprint for other in others)}) == 6
 
 
 def test_a_project_is_tuned_on_its_frozen_split(house):

@@ -40,7 +40,7 @@ def open_simulation(folder, out, **changes):
     """A bench over the folder: its plan is settled and kept."""
     options = {"strategies": ("random", "top"), "seeds": 1, "rounds": 2, "longer": 1} | changes
     plan = Plan(source=source_of(folder), recipe=parse_recipe(QUICK), **options)
-    material = read_material(plan.source, plan.recipe.pool.tile)
+    material = read_material(plan.source, plan.recipe)
     plan = settle(plan, len(material.tiles), batch=2)
     records = Records(out)
     records.begin(plan, material)

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import DataError, NothingToLearn
 from ml_backend.loop.context import Progress, silent
+from ml_backend.loop.mask_folder import MaskFolder, open_masks
 from ml_backend.loop.masks import UNKNOWN
 from ml_backend.loop.pool import split_of
 from ml_backend.loop.simulate.plan import Source
+from ml_backend.masks import sets
 from ml_backend.masks.instances import components, told_apart
 from ml_backend.masks.tiles import Window, cut_tiles
+from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import natural_order
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import Values, parse_values, read_mask, read_objects
-from ml_backend.store.pairs import match_masks
+from ml_backend.store.mask_files import MaskFiles
+from ml_backend.store.masks_in import parse_values
 from ml_backend.store.rows import Image, Tile
 
 if TYPE_CHECKING:
@@ -31,10 +34,13 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Picture:
-    """A source image (H, W, 3), its label map (H, W), and the number of each pixel's object."""
+    """A source image (H, W, 3), its mask (H, W), and the number of each pixel's object.
+
+    `numbers` are (H, W), of labels that may overlap (K, H, W): each has objects of its own.
+    """
 
     pixels: U8
-    label_map: U8
+    mask: U8
     numbers: NDArray[np.int32]
 
 
@@ -43,7 +49,8 @@ class Material:
     """The pool's tiles, whose ids are 0..N-1, with what they show, and the test set.
 
     `foreground_N`: labelled pixels; `objects_N`: objects of which a tile shows a part, each of
-    which an annotator outlines. `fingerprint` changes with any file. `set_aside`: images that
+    which an annotator outlines. `labels` are those that are learned; where they are `overlapping`
+    the samples' masks are set maps. `fingerprint` changes with any file. `set_aside`: images that
     cannot be used, and why.
     """
 
@@ -56,6 +63,7 @@ class Material:
     labels: tuple[str, ...]
     fingerprint: str
     set_aside: tuple[tuple[str, str], ...] = ()
+    overlapping: bool = False
 
     @property
     def images(self) -> int:
@@ -63,43 +71,48 @@ class Material:
         return len({tile.image.id for tile in self.tiles})
 
 
-def read_material(source: Source, tile: int | None, progress: Progress = silent) -> Material:
-    """Read a folder, divide it by source image, and cut it into tiles of this side.
+def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -> Material:
+    """Read a folder, divide it by source image, and cut it into tiles, as the recipe says.
 
     Of large folders some tiles of each image are taken, always the same ones. Raises `DataError`
-    where no mask fits an image, and `NothingToLearn` without an object on both sides.
+    where no mask fits an image, `ConfigError` where the recipe does not fit the labels, and
+    `NothingToLearn` without an object on both sides.
     """
     from ml_backend.learning.data import Sample
 
-    found = match_masks(find_images(source.images), source.masks)
-    if len(found) < 2:
+    values = parse_values(source.values) if source.values else None
+    images = find_images(source.images)
+    masks = open_masks(images, source.masks, source.labels, recipe, values)
+    if len(masks.files) < 2:
         raise DataError(
-            f"{source.images} has {len(found)} images with a mask in {source.masks}: at least two "
-            "are needed, one to choose from and one to judge by"
+            f"{source.images} has {len(masks.files)} images with a mask in {source.masks}: at "
+            "least two are needed, one to choose from and one to judge by"
         )
-    pairs = sorted(found.items(), key=lambda pair: natural_order(_name(pair[0], source.images)))
+    pairs = sorted(
+        masks.files.items(), key=lambda pair: natural_order(_name(pair[0], source.images))
+    )
     sides = _sides(len(pairs), source)
     quota = {
         "train": -(-source.most_pool // sides.count("train")),
         "val": -(-source.most_test // sides.count("val")),
     }
-    values = parse_values(source.values) if source.values else None
     digest = hashlib.sha256()
     cut: dict[str, list[tuple[Tile, Sample, int, int]]] = {"train": [], "val": []}
     faults = []
-    for ordinal, ((path, mask), side) in enumerate(zip(pairs, sides, strict=True)):
+    for ordinal, ((path, files), side) in enumerate(zip(pairs, sides, strict=True)):
         name = _name(path, source.images)
         progress(ordinal, len(pairs), f"reading {name}")
         try:
-            data, drawn = _bytes(path), _bytes(mask)
+            data = _bytes(path)
             digest.update(repr((name, side)).encode() + hashlib.sha256(data).digest())
-            digest.update(hashlib.sha256(drawn).digest())
-            picture = _read(data, path.name, drawn, mask.name, len(source.labels), values)
+            digest.update(_digest(files))
+            picture = _read(data, path, masks)
         except DataError as error:
             faults.append((name, str(error)))
             continue
-        height, width = picture.label_map.shape
+        height, width = picture.mask.shape
         image = Image(name, str(path), "", width, height, split="train", id=ordinal)
+        tile = recipe.pool.tile
         windows = cut_tiles(height, width, tile) if tile else [Window(0, 0, width, height)]
         for window in _some(windows, quota[side], ordinal):
             row = Tile(-1, image, *window)
@@ -114,9 +127,10 @@ def read_material(source: Source, tile: int | None, progress: Progress = silent)
         np.array([row[3] for row in pool], np.int64),
         tuple(row[1] for row in test),
         len({row[0].image.id for row in test}),
-        source.labels,
+        masks.names,
         digest.hexdigest(),
         tuple(faults),
+        masks.overlapping,
     )
 
 
@@ -135,15 +149,32 @@ def _sides(count: int, source: Source) -> list[str]:
     return sides
 
 
-def _read(
-    data: bytes, name: str, drawn: bytes, mask: str, labels: int, values: Values | None
-) -> Picture:
-    pixels = decode_image(data, name)
-    shape = (pixels.shape[0], pixels.shape[1])
-    label_map = read_mask(drawn, mask, labels, values=values, shape=shape)
-    numbers = read_objects(drawn, mask) if labels == 1 and values is None else None
-    objects = components(label_map) if numbers is None else told_apart(label_map, numbers)
-    return Picture(pixels, label_map, objects[0])
+def _digest(files: MaskFiles) -> bytes:
+    """What is in an image's masks."""
+    drawn = [hashlib.sha256(_bytes(path)).digest() for path in files.paths]
+    labels = repr(tuple(files.by_label)).encode() if files.by_label else b""
+    return labels + b"".join(drawn)
+
+
+def _read(data: bytes, path: Path, masks: MaskFolder) -> Picture:
+    pixels = decode_image(data, path.name)
+    mask = masks.read(path, (pixels.shape[0], pixels.shape[1]))
+    if masks.overlapping:
+        return Picture(pixels, mask, _objects(mask, len(masks.names)))
+    numbers = masks.numbers(path)
+    objects = components(mask) if numbers is None else told_apart(mask, numbers)
+    return Picture(pixels, mask, objects[0])
+
+
+def _objects(set_map: U8, labels: int) -> NDArray[np.int32]:
+    """(K, H, W): the components of every label for itself, no number twice."""
+    numbers_KHW = np.zeros((labels, *set_map.shape), np.int32)
+    count = 0
+    for numbers, plane in zip(numbers_KHW, sets.planes_of(set_map, labels), strict=True):
+        found, labels_of = components(plane.astype(np.uint8))
+        numbers[:] = np.where(found > 0, found + count, 0)
+        count += len(labels_of)
+    return numbers_KHW
 
 
 def _cut(picture: Picture, window: Window, title: str) -> "tuple[Sample, int, int]":
@@ -151,15 +182,15 @@ def _cut(picture: Picture, window: Window, title: str) -> "tuple[Sample, int, in
     from ml_backend.learning.data import Sample
 
     image = np.ascontiguousarray(picture.pixels[window.slices])
-    label_map = np.ascontiguousarray(picture.label_map[window.slices])
-    labelled = int(np.count_nonzero((label_map > 0) & (label_map != UNKNOWN)))
-    numbers = np.unique(picture.numbers[window.slices])
-    sample = Sample(title, partial(_pair, image, label_map))
+    mask = np.ascontiguousarray(picture.mask[window.slices])
+    labelled = int(np.count_nonzero((mask > 0) & (mask != UNKNOWN)))
+    numbers = np.unique(picture.numbers[(..., *window.slices)])
+    sample = Sample(title, partial(_pair, image, mask))
     return sample, labelled, int(np.count_nonzero(numbers))
 
 
-def _pair(image: U8, label_map: U8) -> tuple[U8, U8]:
-    return image, label_map
+def _pair(image: U8, mask: U8) -> tuple[U8, U8]:
+    return image, mask
 
 
 def _some(rows: Sequence[Any], most: int, number: int) -> list[Any]:

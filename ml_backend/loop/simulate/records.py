@@ -79,13 +79,15 @@ class Records:
         self.folder = folder
         self._files = Blobs(folder)
 
-    def begin(self, plan: Plan, material: Material) -> None:
+    def begin(self, plan: Plan, material: Material, encoder: str | None = None) -> None:
         """Keep what is asked, or find that the folder belongs to the same question.
 
-        More strategies, seeds or rounds are the same question. Raises `ConfigError` that names
-        what differs.
+        More strategies, seeds or rounds are the same question. `encoder`: the digest of a file of
+        weights that networks start from. Raises `ConfigError` that names what differs.
         """
-        asked = {"identity": plan.identity, "masks": material.fingerprint}
+        asked: dict[str, Any] = {"identity": plan.identity, "masks": material.fingerprint}
+        if encoder is not None:
+            asked["encoder"] = encoder
         if self._files.exists(PLAN):
             kept = self._json(PLAN)
             before = {key: kept.get(key) for key in asked}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.errors import ConfigError, DataError
+from ml_backend.errors import DataError
 from ml_backend.loop.choose import Known, choose, column_of
 from ml_backend.loop.context import Progress, Report
 from ml_backend.loop.labels import BACKGROUND
@@ -41,7 +41,7 @@ class Bench:
 def open_bench(records: Records, settings: Settings) -> Bench:
     """Read the plan of a folder and its images. Raises `DataError` if those have changed."""
     plan, fingerprint = records.plan()
-    material = read_material(plan.source, plan.recipe.pool.tile)
+    material = read_material(plan.source, plan.recipe)
     if material.fingerprint != fingerprint:
         raise DataError(
             f"{plan.source.images} or {plan.source.masks} changed while the simulation ran: put "
@@ -204,10 +204,12 @@ def _fit(
         pool=looks,
         device=device,
         clock=bench.clock,
+        overlapping=material.overlapping,
     )
     predictor = predictor_from_state(
-        trained.state, recipe.network, classes, recipe.prediction, device
-    )
+        trained.state, recipe.network, classes, recipe.prediction, device,
+        overlapping=material.overlapping,
+    )  # fmt: skip
     return predictor, steps
 
 
@@ -219,6 +221,7 @@ def _look(bench: Bench, predictor: "Predictor") -> Scored:
     """Score the pool, as `loop.score` does."""
     from ml_backend.learning.passes import passes_many
     from ml_backend.selection.embeddings import embed
+    from ml_backend.selection.overlapping import score_sets
     from ml_backend.selection.uncertainty import Passes, score_image
 
     scoring = bench.plan.recipe.scoring
@@ -226,7 +229,10 @@ def _look(bench: Bench, predictor: "Predictor") -> Scored:
     asked = ((sample.load()[0], (0, n)) for n, sample in enumerate(bench.material.samples))
     rows, embeddings = [], []
     for seen in passes_many(predictor, asked, scoring):
-        rows.append(score_image(Passes(seen.probs_TCHW, weights, scoring.top_share)))
+        if bench.material.overlapping:
+            rows.append(score_sets(seen.probs_TCHW, weights, scoring.top_share))
+        else:
+            rows.append(score_image(Passes(seen.probs_TCHW, weights, scoring.top_share)))
         embeddings.append(embed(seen.features_D))
     names = tuple(rows[0])
     return Scored(
@@ -237,11 +243,6 @@ def _look(bench: Bench, predictor: "Predictor") -> Scored:
 
 
 def _weights(scoring: Scoring, labels: Sequence[str]) -> tuple[float, ...] | None:
-    """How much each channel counts in weighted_entropy; None for all alike."""
+    """How much background and labels count in weighted_entropy; None for all alike."""
     names = (BACKGROUND, *labels)
-    if strange := scoring.weights.keys() - set(names):
-        raise ConfigError(
-            f"scoring.weights names {sorted(strange)}; the labels are {', '.join(labels)} "
-            f"(--label), and {BACKGROUND} is the rest"
-        )
     return tuple(scoring.weights.get(name, 1.0) for name in names) if scoring.weights else None
