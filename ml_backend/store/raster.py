@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ml_backend.errors import ImageUnreadable
+from ml_backend.store.mapped import watched
 
 MAX_PIXELS = 2**29
 """Larger images are refused: 537 megapixels, 1.6 GB once decoded to RGB."""
@@ -95,7 +96,9 @@ def map_tiff(path: Path, at_least: int, max_pixels: int = MAX_PIXELS) -> NDArray
     """(H, W, 3) uint8, read-only, of an uncompressed 8-bit TIFF where it lies on the disk.
 
     Only its pages that are looked at are read. Grey is shown as three channels without being
-    copied. None for any other file, one of less than `at_least` bytes, and one to be refused.
+    copied. None for any other file, one of less than `at_least` bytes, and one to be refused, such
+    as a file that ends before its pixels do. One that is cut short later raises `ImageUnreadable`
+    where a part is taken of the array.
     """
     if path.stat().st_size < at_least:
         return None
@@ -114,11 +117,11 @@ def map_tiff(path: Path, at_least: int, max_pixels: int = MAX_PIXELS) -> NDArray
                 or max(ends, default=0) > path.stat().st_size
             ):
                 return None
-            values: NDArray[np.uint8] = tifffile.memmap(path, page=0, mode="r")
+            values = watched(tifffile.memmap(path, page=0, mode="r"))
     except (OSError, ValueError, tifffile.TiffFileError):
         return None  # decoding says what is wrong with it
     if values.ndim == 2:
-        return np.broadcast_to(values[..., None], (*values.shape, 3))
+        return np.broadcast_to(values[..., None], (*values.shape, 3), subok=True)
     return values
 
 

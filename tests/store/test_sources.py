@@ -1,10 +1,15 @@
 """Where images come from: paths, URLs, keys and folders."""
 
+import io
+import struct
+import subprocess
+import sys
 import threading
 
 import fsspec
 import numpy as np
 import pytest
+import tifffile
 
 from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
 from ml_backend.store.blobs import Blobs
@@ -160,4 +165,60 @@ def test_a_truncated_large_tiff_is_refused(tmp_path):
     path = tmp_path / "large.tif"
     path.write_bytes(tiff(RGB)[:-200])
     with pytest.raises(ImageUnreadable, match="truncated"):
+        ImageSource(Blobs(tmp_path), cache_bytes=100).pixels(str(path))
+
+
+SHRINK = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from ml_backend.errors import ImageUnreadable
+from ml_backend.store.blobs import Blobs
+from ml_backend.store.images import ImageSource
+path, how = Path(sys.argv[1]), sys.argv[2]
+image = ImageSource(Blobs(path.parent), cache_bytes=100).pixels(str(path))
+part = image[100:500, 20:40]
+before = np.array(image[-1])
+if how == "replaced":
+    path.with_suffix(".new").write_bytes(b"II*")
+    path.with_suffix(".new").replace(path)
+    print("the same" if np.array_equal(image[-1], before) else "others")
+else:
+    os.truncate(path, 5000)
+    for read in (lambda: image[-1].sum(), lambda: part[-1:].sum(), lambda: image[::64, 3].sum()):
+        try:
+            print(read())
+        except ImageUnreadable as error:
+            print(error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey"])
+@pytest.mark.parametrize("how", ["truncated", "replaced"])
+def test_a_tiff_that_shrinks_while_it_is_read_ends_no_process(tmp_path, kind, how):
+    """Cut short on the disk it is an error like any broken image; put in its place, no harm."""
+    path, side = tmp_path / "large.tif", 512
+    pixels = np.random.default_rng(1).integers(0, 256, (side, side, 3), np.uint8)
+    path.write_bytes(tiff(pixels if kind == "colour" else pixels[..., 0]))
+    words = [sys.executable, "-c", SHRINK, str(path), how]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr  # -7 is SIGBUS
+    said = done.stdout.splitlines()
+    if how == "replaced":
+        assert said == ["the same"]
+    else:
+        assert len(said) == 3
+        assert all("large.tif was cut short while it was read" in line for line in said)
+
+
+@pytest.mark.parametrize("promised", [0, 100, 5000])
+def test_a_tiff_that_lies_about_its_bytes_is_refused_if_they_are_not_there(tmp_path, promised):
+    """What counts is what the pixels take, whatever the directory says of its strips."""
+    data = bytearray(tiff(np.zeros((64, 64, 3), np.uint8)))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        place = file.pages.first.tags["StripByteCounts"].valueoffset
+    data[place : place + 4] = struct.pack("<I", promised)
+    path = tmp_path / "large.tif"
+    path.write_bytes(data[:9000])
+    with pytest.raises(ImageUnreadable, match=r"large\.tif is damaged or truncated"):
         ImageSource(Blobs(tmp_path), cache_bytes=100).pixels(str(path))
