@@ -4,7 +4,8 @@ Losses are of the whole batch: Dice and Lovász, and every mean over known pixel
 what their parts would give. So the loss is taken of the logits of all parts together, and its
 slope at the logits goes back through each part by itself. The gradient is the whole batch's, to
 rounding, for every loss; only BatchNorm sees the patches that go through the network at a time
-(of all processes on CUDA, where SyncBatchNorm joins them).
+(of all processes on CUDA, where SyncBatchNorm joins them). What it does with a single one of them
+is in `steady.py`.
 
 The parts of one process cost a second forward pass, without which all activations would have to
 be kept (Gao et al. 2021 do the same for contrastive losses): a third more time, and only where

@@ -125,7 +125,7 @@ def build_network(
         nn.PixelShuffle(network.fold),
     )
     model.encoder.register_forward_pre_hook(partial(_fold, network.fold))
-    model.stride = network.stride
+    model.stride = network.multiple
     return channels_last(model)
 
 

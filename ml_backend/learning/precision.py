@@ -42,7 +42,7 @@ def measure(network: Network, device: torch.device, *, clock: Clock) -> Precisio
     """
     bare = network.model_copy(update={"encoder_weights": None, "dropout": 0.0})
     model = channels_last(build_network(bare, 1, seed=0).to(device))
-    side = math.ceil(_SIDE / network.stride) * network.stride
+    side = math.ceil(_SIDE / network.multiple) * network.multiple
     draws = np.random.default_rng(0).standard_normal((_WINDOWS, side, side, 3), np.float32)
     images = torch.from_numpy(draws).permute(0, 3, 1, 2).to(device)
 

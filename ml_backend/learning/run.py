@@ -17,6 +17,7 @@ from ml_backend.learning.optimizing import (
     restore_optimizer,
     warm_cosine,
 )
+from ml_backend.learning.steady import steady
 from ml_backend.recipe import Training
 
 
@@ -168,4 +169,4 @@ def _start_network(job: Job) -> nn.Module:
         fill_encoder(model, job.encoder, "the encoder weights handed in")
     if job.initial is not None:
         load_fitting(model, job.initial)
-    return model
+    return steady(model)

@@ -50,10 +50,19 @@ class Network(Section):
 
     @property
     def stages(self) -> int:
-        """Of the encoder; smp's decoders other than U-Nets are made for all five."""
-        return self.depth if self.architecture.lower() in UNETS else 5
+        """Of the encoder; smp's PSPNet is made for three, its others but U-Nets for all five."""
+        architecture = self.architecture.lower()
+        return self.depth if architecture in UNETS else 3 if architecture == "pspnet" else 5
 
     @property
     def stride(self) -> int:
-        """Sides of what goes in must be multiples of this, px."""
+        """Sides of what goes into the encoder must be multiples of this, px."""
         return self.fold << self.stages
+
+    @property
+    def multiple(self) -> int:
+        """Sides of what goes into the whole network must be multiples of this, px.
+
+        PAN's decoder halves what its encoder leaves, a sixteenth, three times more.
+        """
+        return self.fold << 7 if self.architecture.lower() == "pan" else self.stride

@@ -60,7 +60,7 @@ class Recipe(Section):
                 f"schedule: {strange[0]} is no number of the training; such are: {', '.join(known)}"
             )
         steps = {known[path]: step for path, step in self.schedule.items()}
-        values = stepped(self.training, steps, number, {"patch": max(32, self.network.stride)})
+        values = stepped(self.training, steps, number, {"patch": max(32, self.network.multiple)})
         training = Training.model_validate(self.training.model_dump() | values)
         return self.model_copy(update={"training": training, "schedule": {}})
 
