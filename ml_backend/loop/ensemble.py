@@ -13,9 +13,9 @@ import numpy as np
 
 from ml_backend.errors import ConfigError, NothingToLearn
 from ml_backend.loop.context import Context, Progress
-from ml_backend.loop.dataset import Dataset, references_of, samples_of
-from ml_backend.loop.encoders import start_of, weights_of
-from ml_backend.loop.precision import precisions_of
+from ml_backend.loop.dataset import Dataset
+from ml_backend.loop.encoders import start_of
+from ml_backend.loop.fitting import fit
 from ml_backend.recipe import Recipe, parse_recipe
 from ml_backend.store.rows import Labelled, Model, Project
 from ml_backend.store.weights import load_sibling, model_key, read_card, save_sibling
@@ -68,29 +68,20 @@ def _train_sibling(
     progress: Progress,
 ) -> dict[str, Any]:
     from ml_backend.learning.state import to_arrays
-    from ml_backend.learning.training import train as fit
 
-    recipe, labels = _recipe(project.recipe, number), context.labels(project)
-    initial, encoder = _initial(context, project, parent, number), None
-    if initial is None:
-        start = start_of(context.blobs, recipe.network, project.id)
-        network, encoder, _ = weights_of(context.blobs, recipe.network, start)
-        recipe = recipe.model_copy(update={"network": network})
+    recipe = _recipe(project.recipe, number)
+    initial = _initial(context, project, parent, number)
+    start = start_of(context.blobs, recipe.network, project.id)
 
     def train_on(tiles: Sequence[Labelled]) -> "dict[str, Tensor]":
-        trained = fit(
-            samples_of(context, tiles, labels, recipe.training.target_weight),
-            samples_of(context, dataset.val, labels),
-            recipe=recipe,
-            classes=len(labels.names),
-            labels=labels.names,
-            overlapping=labels.overlapping,
-            pool=references_of(context, project),
-            device=context.settings.device,
-            processes=context.settings.processes,
-            precision=precisions_of(context.settings, recipe.network).training,
+        trained, _ = fit(
+            context,
+            project,
+            recipe,
+            tiles,
+            dataset.val,
             initial=initial,
-            encoder=encoder,
+            start=start,
             checkpoint=_checkpoint(context, candidate.version, number),
             on_epoch=_telling(progress, f"{candidate.version}: sibling {number}"),
         )

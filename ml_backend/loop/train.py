@@ -9,22 +9,15 @@ import numpy as np
 from ml_backend import __version__
 from ml_backend.errors import NotFound, NothingToLearn
 from ml_backend.loop.context import Context, Progress, Report
-from ml_backend.loop.dataset import (
-    Dataset,
-    dataset_of,
-    newest_round,
-    references_of,
-    samples_of,
-    source_keys,
-)
+from ml_backend.loop.dataset import Dataset, dataset_of, newest_round, source_keys
 from ml_backend.loop.due import next_batch, training_due
-from ml_backend.loop.encoders import EncoderStart, start_of, weights_of
+from ml_backend.loop.encoders import EncoderStart, start_of
 from ml_backend.loop.ensemble import forget_checkpoints, train_siblings
 from ml_backend.loop.finish import finish
+from ml_backend.loop.fitting import fit
 from ml_backend.loop.labels import check_names
 from ml_backend.loop.measure import finite, measure
 from ml_backend.loop.models import alike, labels_on_card
-from ml_backend.loop.precision import precisions_of
 from ml_backend.loop.promote import decide
 from ml_backend.loop.tracking import Tracked, tracked
 from ml_backend.recipe import Recipe
@@ -111,7 +104,6 @@ def _fit(
 ) -> "tuple[Trained, EncoderStart]":
     """Train; returns what came of it, and what the encoder started from."""
     from ml_backend.learning.state import use_threads
-    from ml_backend.learning.training import train as fit
 
     use_threads(context.settings.threads)
     home, recipe = context.settings.home, project.recipe
@@ -132,30 +124,20 @@ def _fit(
         )
 
     tracking = Tracked(home, project.title, candidate.version, recipe)
-    labels = context.labels(project)
     start = start_of(context.blobs, recipe.network, project.id)
-    network, encoder = recipe.network, None
     initial, start = _initial(context, project, current, start)
-    if initial is None:
-        network, encoder, start = weights_of(context.blobs, network, start)
     with tracked(context.settings.track, tracking) as tell:
-        trained = fit(
-            samples_of(context, dataset.train, labels, recipe.training.target_weight),
-            samples_of(context, dataset.val, labels),
-            recipe=recipe.model_copy(update={"network": network}),
-            classes=len(labels.names),
-            labels=labels.names,
-            overlapping=labels.overlapping,
-            pool=references_of(context, project),
-            device=context.settings.device,
-            processes=context.settings.processes,
-            precision=precisions_of(context.settings, recipe.network).training,
+        return fit(
+            context,
+            project,
+            recipe,
+            dataset.train,
+            dataset.val,
             initial=initial,
-            encoder=encoder,
+            start=start,
             checkpoint=_checkpoint(context, candidate),
             on_epoch=on_epoch,
         )
-    return trained, start
 
 
 def _told(trained: "Trained") -> dict[str, Any]:
