@@ -8,23 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 from ml_backend.learning.calibration import temper
-from ml_backend.learning.device import autocast, describe_mode, resolve_device
-from ml_backend.learning.inside import Inside, Seed
-from ml_backend.learning.networks import (
-    STRIDE,
-    channels_last,
-    image_stats,
-    normalise,
-    restore_network,
-    to_probs,
-)
-from ml_backend.learning.views import VIEWS, first_views
+from ml_backend.learning.device import describe_mode, resolve_device
+from ml_backend.learning.forward import PLAIN, Forward, Seen
+from ml_backend.learning.inside import Seed
+from ml_backend.learning.networks import image_stats, restore_network
+from ml_backend.learning.views import first_views
 from ml_backend.masks.tiles import Window, blend, cut
 from ml_backend.recipe import Network, Prediction
+
+__all__ = ["Asked", "Band", "Predictor", "Seen", "predictor_from_state"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -33,18 +28,6 @@ Asked = tuple[U8, Seed]
 """An (H, W, 3) image and the seed of whatever is drawn at random while looking at it."""
 
 _BATCHES_AHEAD = 4
-_PLAIN = ("identity",)
-
-
-class Seen(NamedTuple):
-    """T passes over one image (T, C, H, W), and what the encoder made of it in the end.
-
-    `features_D`: float32 mean of the deepest feature map, over pixels and windows; empty for a
-    network without an encoder.
-    """
-
-    probs_TCHW: F32  # noqa: N815
-    features_D: F32  # noqa: N815
 
 
 class Band(NamedTuple):
@@ -103,9 +86,7 @@ class Predictor:
         self.device = resolve_device(device)
         self.precision = precision
         self.mode = describe_mode(self.device, precision)
-        self._model = channels_last(model.to(self.device)).eval()
-        self._inside = Inside(self._model)
-        self._stride = int(getattr(model, "stride", STRIDE))
+        self._forward = Forward(model, self.device, precision, overlapping=overlapping)
         self._window, self._overlap, self._batch_size = window, overlap, batch_size
         self._views = first_views(views)
 
@@ -158,7 +139,7 @@ class Predictor:
         the images beside it. Raises `ConfigError` for samples of a network without dropout.
         """
         if samples:
-            self._inside.check_dropout()
+            self._forward.check_dropout()
         for group in self._groups(images):
             answered = self._answers(group, samples=samples)
             for (image, _), (windows, answers) in zip(group, answered, strict=True):
@@ -203,7 +184,7 @@ class Predictor:
         return cut(image.shape[0], image.shape[1], self._window, self._overlap)
 
     def _answers(
-        self, group: Sequence[Asked], *, samples: int = 0, views: Sequence[str] = _PLAIN
+        self, group: Sequence[Asked], *, samples: int = 0, views: Sequence[str] = PLAIN
     ) -> Iterator[tuple[list[Window], Iterable[Seen]]]:
         """Each image's windows and what is seen in them, in the order of the windows."""
         stats = [image_stats(image) for image, _ in group]
@@ -240,59 +221,11 @@ class Predictor:
             known = np.array([stats[job.image] for job in batch])
             if samples:
                 seeds = [(*group[job.image][1], job.number) for job in batch]
-                answers = self._sample(pixels, known, seeds, samples)
+                answers = self._forward.sample(pixels, known, seeds, samples)
             else:
-                answers = self._look(pixels, known, views)
+                answers = self._forward.look(pixels, known, views)
             for job, answer in zip(batch, answers, strict=True):
                 yield job.image, answer
-
-    def _look(
-        self, pixels_NHWC: U8, stats_N2: npt.NDArray[np.floating], views: Sequence[str]
-    ) -> list[Seen]:
-        """One answer a window: the mean over `views`, and the features of the first."""
-        total_NCHW, features_ND = self._plain(pixels_NHWC, stats_N2)
-        for view in map(VIEWS.__getitem__, views[1:]):
-            shown_NHWC = np.stack([view.apply(pixels) for pixels in pixels_NHWC])
-            total_NCHW += [view.undo(probs) for probs in self._plain(shown_NHWC, stats_N2)[0]]
-        if len(views) > 1:
-            total_NCHW /= len(views)
-        return [Seen(*seen) for seen in zip(total_NCHW[:, None], features_ND, strict=True)]
-
-    def _plain(self, pixels_NHWC: U8, stats_N2: npt.NDArray[np.floating]) -> tuple[F32, F32]:
-        """Probabilities (N, K+1, H, W) and features (N, D) of windows."""
-        height, width = pixels_NHWC.shape[1:3]
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            logits, features_ND = self._inside.run(self._padded(pixels_NHWC, stats_N2))
-            probs_NCHW = self._probs(logits)[..., :height, :width]
-        return probs_NCHW, features_ND
-
-    def _sample(
-        self,
-        pixels_NHWC: U8,
-        stats_N2: npt.NDArray[np.floating],
-        seeds_N: Sequence[Seed],
-        samples: int,
-    ) -> list[Seen]:
-        """`samples` answers a window that differ by dropout."""
-        height, width = pixels_NHWC.shape[1:3]
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            _, features_ND = self._inside.run(self._padded(pixels_NHWC, stats_N2))
-            passes_N = [self._inside.sample(i, samples, s) for i, s in enumerate(seeds_N)]
-            probs_N = [self._probs(passes) for passes in passes_N]
-        probs_N = [probs[..., :height, :width] for probs in probs_N]
-        return [Seen(*seen) for seen in zip(probs_N, features_ND, strict=True)]
-
-    def _probs(self, logits_NCHW: Tensor) -> F32:
-        probs: F32 = to_probs(logits_NCHW, overlapping=self.overlapping).cpu().numpy()
-        return probs
-
-    def _padded(self, pixels_NHWC: U8, stats_N2: npt.NDArray[np.floating]) -> Tensor:
-        """What the network is given: padded by reflection to sides that it can halve."""
-        rows, columns = (-side % self._stride for side in pixels_NHWC.shape[1:3])
-        if rows or columns:
-            padding = ((0, 0), (0, rows), (0, columns), (0, 0))
-            pixels_NHWC = np.pad(pixels_NHWC, padding, mode="reflect")
-        return normalise(pixels_NHWC, stats_N2).to(self.device)
 
 
 def predictor_from_state(

@@ -53,7 +53,7 @@ def test_siblings_are_published_with_their_model(asked):
     assert len({answer.tobytes() for answer in answers}) == 3
     parent = asked.catalog.models.current(asked.project_id)
     start = ensemble._initial(asked.context, asked.project, parent, 1)
-    own = serving.predictor.siblings[0]._model.state_dict()
+    own = serving.predictor.siblings[0]._forward.model.state_dict()
     assert all(np.array_equal(start[name], own[name]) for name in start)
     assert "nothing new" in asked.step("train").summary
     asked.recipe({"scoring.members": 2})
