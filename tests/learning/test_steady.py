@@ -70,6 +70,14 @@ def test_the_last_part_of_a_batch_may_be_one_patch(architecture, monkeypatch):
     assert np.isfinite(trained.epochs[0].train_loss)
 
 
+def test_a_share_of_one_patch_is_enough_for_a_process():
+    """Two processes, each with one of two patches."""
+    recipe = recipe_of("deeplabv3plus", batch_size=2)
+    trained = train([sample_of(64)], [], recipe=recipe, classes=1, processes=2)
+    assert np.isfinite(trained.epochs[0].train_loss)
+    assert trained.epochs[0].processes == 2
+
+
 def test_from_two_values_on_nothing_changes():
     """The same answers and the same running statistics, to the last bit."""
     torch.manual_seed(0)
