@@ -56,7 +56,8 @@ def blend(windows: Sequence[Window], values_CHW: Iterable[F32]) -> Iterator[tupl
     Yields (y, float32 (channels, rows, width)) from top to bottom, which the caller may change: a
     weighted mean where windows overlap, with weights that fall smoothly to nearly zero at a
     window's edge, so that no seam is visible. Exact where one window covers a pixel and where all
-    windows agree. Values are taken as they are needed, and three rows of windows are held at most.
+    windows agree. Values are taken as they are needed. What a caller still holds of the rows
+    before included, no more than three rows of windows are in memory.
     """
     columns = [window.x for window in windows if window.y == windows[0].y]
     rows = [window.y for window in windows[:: len(columns)]]
@@ -64,12 +65,13 @@ def blend(windows: Sequence[Window], values_CHW: Iterable[F32]) -> Iterator[tupl
     source = iter(values_CHW)
     top, waiting = 0, _joined(columns, source, shares)
     for y, share in zip(rows[1:], _shares(rows, windows[0].height)[1:], strict=True):
-        strip = _joined(columns, source, shares)
-        finished = waiting[:, : y - top].copy()  # a view would keep all of `waiting` alive
-        _merge(strip, waiting[:, y - top :], share)
-        above, top, waiting = top, y, strip
-        yield above, finished
+        # copies, since views would keep the whole row of windows alive while the next one is made
+        finished, above = waiting[:, : y - top].copy(), waiting[:, y - top :].copy()
+        del waiting
+        yield top, finished
         del finished
+        top, waiting = y, _joined(columns, source, shares)
+        _merge(waiting, above, share)
     yield top, waiting
 
 
