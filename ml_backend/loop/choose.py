@@ -104,7 +104,8 @@ def pool_of(tiles: Sequence[Tile], known: Known, recipe: Recipe) -> "Pool":
         nothing = np.zeros(len(tiles))
         return Pool(nothing, embeddings_ND=looks, order_N=places, sources_N=sources)
     rows = [known.scores[tile_id] for tile_id in ids]
-    classes = sorted({name for name in (rows[0] if rows else ()) if name.startswith("class:")})
+    names = set(rows[0] if rows else ())
+    classes = sorted(name for name in names if name.startswith("class:"))
     return Pool(
         np.array([row[column_of(recipe)] for row in rows], np.float64),
         np.array([row["foreground"] for row in rows], np.float64),
@@ -113,6 +114,7 @@ def pool_of(tiles: Sequence[Tile], known: Known, recipe: Recipe) -> "Pool":
         np.stack(known.labelled) if len(known.labelled) else None,
         places,
         sources,
+        np.array([row["objects"] for row in rows], np.float64) if "objects" in names else None,
         known.guided + 1,
     )
 

@@ -22,7 +22,7 @@ from ml_backend.loop.select import drafted
 from ml_backend.masks.sets import decided, on_top
 from ml_backend.masks.sheet import CELL, Row, contact_sheet, heated, outlined, shrunk
 from ml_backend.store.blobs import Blobs
-from ml_backend.store.rows import Project, Round, Tile
+from ml_backend.store.rows import Numbers, Project, Round, Tile
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Pick:
     """A tile of a batch and why it is in it.
 
     `score` under the name `column`, and `rank` by it among `of` scored tiles of the pool, 1 for
-    the most uncertain, `above` of which (a share, 0..1) have lower scores. All None for audit
-    tiles, and for whole batches that no model has chosen.
+    the most uncertain, `above` of which (a share, 0..1) have lower scores. `objects`: how many
+    the model expects in it, where the strategy weighs the work. All None for audit tiles, and for
+    whole batches that no model has chosen.
     """
 
     tile: Tile
@@ -41,6 +42,7 @@ class Pick:
     rank: int | None = None
     of: int | None = None
     above: float | None = None
+    objects: float | None = None
 
     @property
     def reason(self) -> str:
@@ -50,7 +52,8 @@ class Pick:
         if self.score is None or self.above is None:
             return f"{self.by}: no model has scored the pool yet"
         place = f"rank {self.rank} of {self.of}, above {self.above:.1%}"
-        return f"{self.by}: {self.column} {self.score:.4f}, {place}"
+        work = "" if self.objects is None else f", about {self.objects:.1f} objects to outline"
+        return f"{self.by}: {self.column} {self.score:.4f}, {place}{work}"
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,8 @@ def preview(context: Context, project_id: int, progress: Progress) -> Preview:
             "the pool is empty: everything has been asked about; "
             "more images are added with `brushloop pool add`"
         )
-    column = column_of(project.recipe)
     waiting = {tile.id for tile in context.catalog.pool.unasked(project_id)}
-    scores = {
-        tile_id: row[column] for tile_id, row in draft.known.scores.items() if tile_id in waiting
-    }
+    scores = {tile_id: row for tile_id, row in draft.known.scores.items() if tile_id in waiting}
     plenty = "enough tasks are open: `select` pushes nothing until some of them are answered"
     return Preview(
         draft.record,
@@ -175,20 +175,24 @@ def _head(shown: Preview, serving: Serving | None, ceiling: float, project: Proj
     )
 
 
-def _scores_of(context: Context, project: Project, record: Round) -> dict[int, float]:
+def _scores_of(context: Context, project: Project, record: Round) -> dict[int, Numbers]:
     """What the pool scored when a recorded round was chosen, as far as it is kept."""
-    column, key = column_of(project.recipe), project.recipe.scoring.key
     if record.model is None:
         return {}
-    rows = context.catalog.rounds.scores(project.id, record.model, key, {column})
-    return {tile_id: row[column] for tile_id, row in rows.items()}
+    names = {column_of(project.recipe), "objects"}
+    key = project.recipe.scoring.key
+    return context.catalog.rounds.scores(project.id, record.model, key, names)
 
 
 def _picks(
-    context: Context, project: Project, record: Round, scores: Mapping[int, float]
+    context: Context, project: Project, record: Round, scores: Mapping[int, Numbers]
 ) -> tuple[Pick, ...]:
+    from ml_backend.selection.strategies import NEEDS
+
     tiles = context.catalog.pool.by_ids([item.tile_id for item in record.chosen])
-    column, ordered = column_of(project.recipe), np.sort(list(scores.values()))
+    column = column_of(project.recipe)
+    ordered = np.sort([row[column] for row in scores.values()])
+    weighed = record.strategy in NEEDS and "objects_N" in NEEDS[record.strategy]
     picks = []
     for item in record.chosen:
         tile = tiles[item.tile_id]
@@ -200,5 +204,6 @@ def _picks(
         not_higher = int(np.searchsorted(ordered, item.score, side="right"))
         total = len(ordered)
         rank, above = 1 + total - not_higher, lower / total
-        picks.append(Pick(tile, by, column, item.score, rank, total, above))
+        objects = scores[tile.id]["objects"] if weighed and tile.id in scores else None
+        picks.append(Pick(tile, by, column, item.score, rank, total, above, objects))
     return tuple(picks)

@@ -75,6 +75,7 @@ def _seen(context: Context, project: Project, serving: Serving, progress: Progre
     needs = NEEDS[recipe.selection.strategy]
     classes = {f"class:{number}" for number in range(1, len(serving.labels) + 1)}
     names = {column_of(recipe), "foreground"} | (classes if "classes_NK" in needs else set())
+    names |= {"objects"} if "objects_N" in needs else set()
     scores = rounds.scores(project.id, serving.version, recipe.scoring.key, names)
     guided = sum(record.model is not None for record in rounds.all(project.id))
     if "embeddings_ND" not in needs:

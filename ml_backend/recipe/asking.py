@@ -8,6 +8,9 @@ from pydantic import Field
 
 from ml_backend.recipe.section import Section
 
+_ROW = 2
+"""Another number whenever a row of scores has other entries, so that pools are scored again."""
+
 
 class Scoring(Section):
     """How uncertain the model is about an image."""
@@ -41,7 +44,7 @@ class Scoring(Section):
         """What scores are kept under: it changes with whatever changes their numbers."""
         counts = {"tta": self.views, "mc_dropout": self.samples, "ensemble": self.members}
         count = counts.get(self.passes, 1)
-        parts = json.dumps([sorted(self.weights.items()), self.top_share])
+        parts = json.dumps([_ROW, sorted(self.weights.items()), self.top_share])
         return f"{self.passes}-{count}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
 
 
@@ -64,9 +67,9 @@ class Selection(Section):
     draws: int = Field(50, ge=1, description="Candidate batches of the resample variant.")
     beta: _Beta | tuple[_Beta, _Beta] | None = Field(
         None,
-        description="How little power and class_power are blurred by noise: 1 is nearly random, "
-        "100 nearly top. A pair goes from the first to the second over the rounds; null is 5 for "
-        "power and [1, 100] for class_power.",
+        description="How little power, per_object and class_power are blurred by noise: 1 is "
+        "nearly random, 100 nearly top. A pair goes from the first to the second over the rounds; "
+        "null is 5 for power and per_object, and [1, 100] for class_power.",
     )
     beta_rounds: int = Field(
         5, ge=1, description="Rounds chosen by a model until a pair beta has reached its second."
@@ -74,8 +77,14 @@ class Selection(Section):
     candidates: int | None = Field(
         None,
         ge=1,
-        description="How many of the most uncertain images suggestive chooses among; null is "
-        "twice the batch.",
+        description="How many of the most uncertain images suggestive and diverse_batch choose "
+        "among; null is twice the batch for suggestive and four times for diverse_batch.",
+    )
+    look_cost: float = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="What looking at a tile costs in per_object, in objects to outline.",
     )
     per_image: int | None = Field(
         None, ge=1, description="At most so many tiles of one image in a round; null for no limit."

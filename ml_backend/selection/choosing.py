@@ -30,8 +30,8 @@ class Pool:
     classes_NK: uncertainty about each of the K classes. embeddings_ND: what it looks like to the
     network, any real numbers, kept in the precision given. labelled_MD: the same of what has been
     asked about already. order_N: place in the source volume or sequence; the rows' own order if
-    None. sources_N: number of the image that it was cut from. round: how many rounds a model has
-    chosen, this one included.
+    None. sources_N: number of the image that it was cut from. objects_N: how many objects
+    somebody would outline in it. round: how many rounds a model has chosen, this one included.
 
     All finite; raises `DataError` naming the first bad row. Scores and the like are kept as
     float64.
@@ -44,6 +44,7 @@ class Pool:
     labelled_MD: Floats | None = None  # noqa: N815
     order_N: NDArray[Any] | None = None  # noqa: N815
     sources_N: Indices | None = None  # noqa: N815
+    objects_N: Floats | None = None  # noqa: N815
     round: int = 1
 
     def __post_init__(self) -> None:
@@ -79,12 +80,14 @@ _COLUMNS = {
     "classes_NK": "class scores",
     "order_N": "places",
     "sources_N": "source images",
+    "objects_N": "numbers of objects",
 }
 _ROWS = [field.name for field in fields(Pool) if field.name not in {"labelled_MD", "round"}]
 _MISSING = {
     "foreground_N": "predicted foreground",
     "classes_NK": "a score for each class",
     "embeddings_ND": "embeddings",
+    "objects_N": "the number of objects to expect",
 }
 
 Strategy = Callable[[Pool, int, np.random.Generator, Selection], Indices]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ml_backend.errors import LearningError
+from ml_backend.selection.objects import expected_objects
 from ml_backend.selection.uncertainty import SCORES, Floats, Passes, mean, reduce_map
 
 
@@ -19,13 +20,16 @@ def score_sets(
     """`score_image` for K labels, each with its own probability 0..1; the same keys.
 
     `weights_C`: of background and labels, for `weighted_entropy`; the background of a label is
-    whatever is not this label. `"foreground"` is the share of pixels predicted as any label, and
-    `"class:k"` the mean over all pixels of the entropy of label k times its probability. Raises
-    `LearningError` for what are no probabilities.
+    whatever is not this label. `"foreground"` is the share of pixels predicted as any label,
+    `"objects"` the sum over the labels, and `"class:k"` the mean over all pixels of the entropy
+    of label k times its probability. Raises `LearningError` for what are no probabilities.
     """
     labels = _labels(probs_TKHW, weights_C, top_share)
     any_label = _any(labels, top_share)
-    row = {"foreground": float(any_label.foreground_HW.mean())}
+    row = {
+        "foreground": float(any_label.foreground_HW.mean()),
+        "objects": expected_objects((one.mean_CHW[1], one.foreground_HW) for one in labels),
+    }
     shares = _shares(len(labels), weights_C)
     for name in SCORES:
         reduced = reduce_map(_map(name, labels, shares), any_label)

@@ -88,6 +88,23 @@ def power(pool: Pool, size: int, rng: np.random.Generator, settings: Selection) 
     return highest(_noisy("power", "score", pool.scores_N, beta, rng), size, rng)
 
 
+@strategy("per_object", "objects_N")
+def per_object(pool: Pool, size: int, rng: np.random.Generator, settings: Selection) -> Indices:
+    """The most score for the work of annotating, blurred by noise as in `power`.
+
+    The highest log(s / cost) + Gumbel(0, 1/β). The cost is the number of objects that somebody
+    would outline, plus `settings.look_cost` for looking at the image: return on investment, as
+    Settles, Craven & Friedland 2008 have it. Scores of zero come last. Raises `DataError` for
+    negative scores and numbers.
+    """
+    beta = _beta(settings, (_POWER_BETA, _POWER_BETA), pool.round)
+    objects_N = np.asarray(pool.objects_N)
+    if len(objects_N) and objects_N.min() < 0:
+        raise DataError(f"per_object needs every number of objects ≥ 0; got {objects_N.min()}")
+    keys_N = _noisy("per_object", "score", pool.scores_N, beta, rng)
+    return highest(keys_N - np.log(settings.look_cost + objects_N), size, rng)
+
+
 @strategy("class_power", "classes_NK")
 def class_power(pool: Pool, size: int, rng: np.random.Generator, settings: Selection) -> Indices:
     """Two thirds shared out among the classes, a third by the plain score (ClaSP-PE, 2026).

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_backend.errors import DataError
 from ml_backend.recipe import Selection
 from ml_backend.selection.choosing import Indices, Pool, strategy
 from ml_backend.selection.ranked import highest
@@ -32,18 +33,26 @@ def kmeans(pool: Pool, size: int, rng: np.random.Generator, settings: Selection)
     """
     order = rng.permutation(len(pool))
     points_ND = np.asarray(pool.embeddings_ND)[order].astype(np.float32)
-    centres_KD = _seeds(points_ND[: max(_SEEDED, 4 * size)], size, rng)
-    labels_N: NDArray[np.int32] = np.full(len(points_ND), -1, np.int32)
-    for _ in range(_TURNS):
-        before_N = labels_N
-        labels_N, centres_KD = _lloyd(points_ND, centres_KD)
-        if np.count_nonzero(labels_N != before_N) <= len(points_ND) // 1000:
-            break
-    ranked = np.lexsort((_to_own(points_ND, centres_KD, labels_N), labels_N))
-    present, firsts, counts = np.unique(labels_N[ranked], return_index=True, return_counts=True)
-    nearest = ranked[firsts][np.argsort(-counts, kind="stable")]
-    rest = np.delete(np.arange(len(points_ND)), nearest)[: size - len(present)]
-    return np.asarray(order[np.concatenate([nearest, rest])])
+    return np.asarray(order[_middles(points_ND, size, rng)])
+
+
+@strategy("diverse_batch", "embeddings_ND")
+def diverse_batch(pool: Pool, size: int, rng: np.random.Generator, settings: Selection) -> Indices:
+    """Of the K most uncertain images one of each kind, the highest score first.
+
+    Diverse mini-batches (Zhdanov 2019): k = B clusters of the candidates' embeddings, in which
+    uncertain images weigh more, and of each the candidate nearest to its centre. K = 4 B unless
+    `settings.candidates` says otherwise. Raises `DataError` for negative scores.
+    """
+    count = min(len(pool), max(size, settings.candidates or 4 * size))
+    rows = rng.permutation(highest(pool.scores_N, count, rng))
+    scores_K = pool.scores_N[rows]
+    if scores_K.min() < 0:
+        raise DataError(f"diverse_batch needs every score ≥ 0; the lowest is {scores_K.min()}")
+    points_KD = np.asarray(pool.embeddings_ND)[rows].astype(np.float32)
+    weights_K = scores_K / scores_K.max() if scores_K.any() else np.ones(count)
+    chosen = rows[_middles(points_KD, size, rng, weights_K.astype(np.float32))]
+    return np.asarray(chosen[np.argsort(-pool.scores_N[chosen], kind="stable")])
 
 
 @strategy("core_set", "embeddings_ND", "labelled_MD")
@@ -102,6 +111,27 @@ def suggestive(pool: Pool, size: int, rng: np.random.Generator, settings: Select
     return rows[chosen]
 
 
+def _middles(
+    points_ND: F32, count: int, rng: np.random.Generator, weights_N: F32 | None = None
+) -> Indices:
+    """The point nearest to the centre of each of so many clusters, the largest cluster first.
+
+    Where there are fewer different points, the first of the others fill up.
+    """
+    centres_KD = _seeds(points_ND[: max(_SEEDED, 4 * count)], count, rng)
+    labels_N: NDArray[np.int32] = np.full(len(points_ND), -1, np.int32)
+    for _ in range(_TURNS):
+        before_N = labels_N
+        labels_N, centres_KD = _lloyd(points_ND, centres_KD, weights_N)
+        if np.count_nonzero(labels_N != before_N) <= len(points_ND) // 1000:
+            break
+    ranked = np.lexsort((_to_own(points_ND, centres_KD, labels_N), labels_N))
+    present, firsts, counts = np.unique(labels_N[ranked], return_index=True, return_counts=True)
+    nearest = ranked[firsts][np.argsort(-counts, kind="stable")]
+    rest = np.delete(np.arange(len(points_ND)), nearest)[: count - len(present)]
+    return np.concatenate([nearest, rest])
+
+
 def _blocks(count: int) -> Iterator[slice]:
     return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
@@ -135,10 +165,12 @@ def _seeds(points_ND: F32, count: int, rng: np.random.Generator) -> F32:
     return points_ND[chosen]
 
 
-def _lloyd(points_ND: F32, centres_KD: F32) -> tuple[NDArray[np.int32], F32]:
-    """The nearest centre of each point, and the means of the points of each.
+def _lloyd(
+    points_ND: F32, centres_KD: F32, weights_N: F32 | None = None
+) -> tuple[NDArray[np.int32], F32]:
+    """The nearest centre of each point, and the (weighted) means of the points of each.
 
-    A centre that no point is nearest to stays where it is.
+    A centre that no point is nearest to, or none of any weight, stays where it is.
     """
     labels_N = np.empty(len(points_ND), np.int32)
     sums_KD = np.zeros(centres_KD.shape, np.float64)
@@ -146,9 +178,13 @@ def _lloyd(points_ND: F32, centres_KD: F32) -> tuple[NDArray[np.int32], F32]:
         labels_N[block] = _distances(points_ND[block], centres_KD).argmin(axis=1)
         order = np.argsort(labels_N[block], kind="stable")
         present, starts = np.unique(labels_N[block][order], return_index=True)
-        sums_KD[present] += np.add.reduceat(points_ND[block][order], starts, axis=0)
-    counts_K1 = np.bincount(labels_N, minlength=len(centres_KD))[:, None]
-    means_KD = np.where(counts_K1 > 0, sums_KD / np.maximum(counts_K1, 1), centres_KD)
+        points_BD = points_ND[block][order]
+        if weights_N is not None:
+            points_BD *= weights_N[block][order][:, None]
+        sums_KD[present] += np.add.reduceat(points_BD, starts, axis=0)
+    counts_K1 = np.bincount(labels_N, weights_N, minlength=len(centres_KD))[:, None]
+    there_K1 = counts_K1 > 0
+    means_KD = np.where(there_K1, sums_KD / np.where(there_K1, counts_K1, 1), centres_KD)
     return labels_N, means_KD.astype(np.float32)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import LearningError
 from ml_backend.registry import Registry
+from ml_backend.selection.objects import expected_objects
 
 Floats = NDArray[np.floating[Any]]
 
@@ -63,6 +64,14 @@ class Passes:
     def foreground_HW(self) -> NDArray[np.bool_]:  # noqa: N802
         """Where any class is predicted: is likelier than the background."""
         return np.asarray(self.mean_CHW[1:].max(axis=0) > self.mean_CHW[0])
+
+    @cached_property
+    def said_KHW(self) -> NDArray[np.bool_]:  # noqa: N802
+        """Where each class is predicted: is the likeliest."""
+        if len(self.mean_CHW) == 2:
+            return self.foreground_HW[None]
+        said_HW = self.mean_CHW.argmax(axis=0)
+        return np.stack([said_HW == number for number in range(1, len(self.mean_CHW))])
 
     @cached_property
     def surroundings_HW(self) -> NDArray[np.bool_]:  # noqa: N802
@@ -185,10 +194,14 @@ def top(map_HW: Floats, passes: Passes) -> float:
 def score_image(passes: Passes) -> dict[str, float]:
     """Every score of one image under every reduction, keyed `"score:reduction"`.
 
-    The key `"foreground"` is the share of pixels predicted as any class, in 0..1; `"class:k"`
-    is the mean over all pixels of H(p̄) p̄_k for each class k from 1 to K.
+    The key `"foreground"` is the share of pixels predicted as any class, in 0..1; `"objects"` how
+    many objects are to be expected; `"class:k"` is the mean over all pixels of H(p̄) p̄_k for each
+    class k from 1 to K.
     """
-    row = {"foreground": float(passes.foreground_HW.mean())}
+    row = {
+        "foreground": float(passes.foreground_HW.mean()),
+        "objects": expected_objects(zip(passes.mean_CHW[1:], passes.said_KHW, strict=True)),
+    }
     maps = {name: SCORES[name](passes) for name in SCORES}
     reduced: dict[int, dict[str, float]] = {}  # some scores are the same map under two names
     for name, map_HW in maps.items():

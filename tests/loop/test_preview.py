@@ -23,7 +23,7 @@ def look(house):
     return preview(house.context, house.project_id, silent)
 
 
-@pytest.mark.parametrize("strategy", ["stochastic_batch", "core_set"])
+@pytest.mark.parametrize("strategy", ["stochastic_batch", "core_set", "diverse_batch"])
 def test_the_preview_is_what_select_pushes(trained, strategy):
     """The same tiles in the same order for the same reasons, and Label Studio hears nothing."""
     trained.recipe({"selection.strategy": strategy})
@@ -35,6 +35,26 @@ def test_the_preview_is_what_select_pushes(trained, strategy):
     assert shown.record.chosen == record.chosen
     assert [pick.tile.id for pick in shown.picks] == [item.tile_id for item in record.chosen]
     assert shown.note is None
+
+
+def test_the_work_is_told_where_it_was_weighed(trained):
+    """`per_object` says how many objects it expects, before the round is recorded and after."""
+    trained.recipe({"selection.strategy": "per_object", "selection.look_cost": 0.5})
+    shown = look(trained)
+    chosen = [pick for pick in shown.picks if pick.by == "per_object"]
+    version = shown.record.model
+    rows = trained.catalog.rounds.scores(
+        trained.project_id, version, trained.project.recipe.scoring.key
+    )
+    assert [pick.objects for pick in chosen] == [rows[pick.tile.id]["objects"] for pick in chosen]
+    assert chosen[0].reason.endswith(f", about {chosen[0].objects:.1f} objects to outline")
+    assert all(pick.objects is None for pick in shown.picks if pick.by == "audit")
+    trained.catalog.rounds.add(trained.project_id, shown.record)
+    again = look(trained)
+    assert again.note is not None
+    assert [pick.reason for pick in again.picks] == [pick.reason for pick in shown.picks]
+    trained.recipe({"selection.strategy": "top"})
+    assert all("objects" not in pick.reason for pick in look(trained).picks if pick.by == "top")
 
 
 def test_ranks_and_shares_are_those_of_the_pool(trained):

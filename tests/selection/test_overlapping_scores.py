@@ -39,6 +39,7 @@ def test_foreground_is_any_label_and_classes_are_their_own():
     assert row["foreground"] == pytest.approx((mean > 0.5).any(axis=0).mean())
     for label in range(4):
         assert row[f"class:{label + 1}"] == pytest.approx(_alone(label)["class:1"], rel=1e-5)
+    assert row["objects"] == pytest.approx(sum(_alone(label)["objects"] for label in range(4)))
     sure = np.zeros((1, 2, 8, 8), np.float32)
     sure[0, 1, 2:4, 2:4] = 1
     assert score_sets(sure)["entropy:foreground"] == 0

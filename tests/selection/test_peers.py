@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ml_backend.recipe import Selection
+from ml_backend.selection import spread
 from ml_backend.selection.strategies import STRATEGIES, Pool
 from ml_backend.selection.uncertainty import SCORES, Passes, score_image
 
@@ -30,6 +31,7 @@ def peers():
     committee = importlib.import_module("skactiveml.pool._query_by_committee")
     return SimpleNamespace(
         baal=baal,
+        KMeans=importlib.import_module("sklearn.cluster").KMeans,
         CoreSet=activeml.CoreSet,
         uncertainty=activeml.uncertainty_scores,
         divergence=committee.average_kl_divergence,
@@ -43,8 +45,8 @@ def _images(channels):
     """
     rng = np.random.default_rng([7, channels])
     images = []
-    for spread in rng.permutation(np.geomspace(0.1, 5, IMAGES)):
-        drawn = rng.dirichlet(np.full(channels, spread), (PASSES, SIDE, SIDE))
+    for doubt in rng.permutation(np.geomspace(0.1, 5, IMAGES)):
+        drawn = rng.dirichlet(np.full(channels, doubt), (PASSES, SIDE, SIDE))
         drawn[:, 0, 0], drawn[:2, 0, 1] = np.eye(channels)[0], np.eye(channels)[1]
         images.append(drawn.transpose(0, 3, 1, 2))
     return np.stack(images)
@@ -141,3 +143,18 @@ def test_core_set_goes_in_the_order_of_scikit_activeml(peers, labelled, dimensio
         Selection(strategy="core_set"),
     )
     assert chosen.tolist() == expected.tolist()
+
+
+def test_weighted_clusters_are_those_of_scikit_learn(peers):
+    """From the same centres Lloyd's algorithm with weights ends at the same centres."""
+    rng = np.random.default_rng(3)
+    points, weights = rng.normal(size=(300, 4)).astype(np.float32), rng.random(300, np.float32)
+    centres = points[:6]
+    theirs = peers.KMeans(6, init=centres, n_init=1, max_iter=100, tol=0, algorithm="lloyd")
+    theirs.fit(points, sample_weight=weights)
+    for _ in range(theirs.n_iter_ + 1):
+        labels, centres = spread._lloyd(points, centres, weights)
+    np.testing.assert_array_equal(labels, theirs.labels_)
+    np.testing.assert_allclose(centres, theirs.cluster_centers_, atol=1e-5)
+    _, plain = spread._lloyd(points, centres)
+    assert np.abs(plain - centres).max() > 0.01

@@ -28,7 +28,7 @@ from ml_backend.selection.strategies import STRATEGIES, Pool
 draw = np.random.default_rng(3)
 pool = Pool(
     draw.random(400), draw.random(400), draw.random((400, 3)), draw.normal(size=(400, 5)),
-    order_N=draw.random(400), sources_N=draw.integers(0, 90, 400),
+    order_N=draw.random(400), sources_N=draw.integers(0, 90, 400), objects_N=draw.random(400),
 )
 for name, variant in {cases!r}:
     settings = Selection(strategy=name, variant=variant, per_image=2)
@@ -46,13 +46,15 @@ def _pool(count, seed=0):
         draw.normal(size=(count, 5)),
         order_N=draw.random(count),
         sources_N=draw.integers(0, max(count // 4, 1), count),
+        objects_N=draw.integers(0, 9, count).astype(float),
     )
 
 
 def _alike(count, value=0.5):
     """A pool of images that differ in nothing."""
     same = np.full(count, value)
-    return Pool(same, same, np.full((count, 2), value), np.full((count, 4), value))
+    classes, embeddings = np.full((count, 2), value), np.full((count, 4), value)
+    return Pool(same, same, classes, embeddings, objects_N=same)
 
 
 def _choose(case, pool, size, seed=0, **settings):
@@ -251,6 +253,41 @@ def test_beta_is_how_little_noise_there_is():
     assert pair[0] == low < pair[1] < pair[2] == pair[3] == high
 
 
+def test_per_object_is_the_score_by_the_work():
+    """Without noise the highest score / (objects + look_cost) come first, in this order."""
+    pool = _pool(300)
+    for look in (0.1, 1.0, 30.0):
+        worth = pool.scores_N / (pool.objects_N + look)
+        chosen = _select("per_object", pool, 12, beta=1e9, look_cost=look)
+        assert chosen.tolist() == np.argsort(-worth)[:12].tolist()
+    dear = _select("per_object", pool, 12, beta=1e9, look_cost=1e9)
+    assert dear.tolist() == _select("top", pool, 12).tolist()
+
+
+def test_per_object_asks_for_fewer_objects_than_power():
+    """Where scores rise with the objects, a batch costs less and its score an object is higher."""
+    pool = _pool(400)
+    pool = replace(pool, scores_N=0.02 * pool.objects_N + 0.1 * pool.scores_N)
+
+    def spent(name):
+        rows = np.concatenate([_select(name, pool, 20, seed) for seed in range(10)])
+        return pool.objects_N[rows].sum(), pool.scores_N[rows].sum()
+
+    (less, gained), (more, other) = spent("per_object"), spent("power")
+    assert less < 0.7 * more
+    assert gained / less > 1.3 * other / more
+
+
+def test_per_object_refuses_what_is_no_number_of_objects():
+    """Fewer objects than none are named, and so are negative scores."""
+    with pytest.raises(DataError, match="number of objects ≥ 0; got -1"):
+        _select("per_object", Pool(np.ones(2), objects_N=np.array([0.0, -1.0])), 1)
+    with pytest.raises(DataError, match="score ≥ 0"):
+        _select("per_object", Pool(np.array([0.1, -0.1]), objects_N=np.ones(2)), 1)
+    with pytest.raises(DataError, match="3 scores but 2 numbers of objects"):
+        Pool(np.zeros(3), objects_N=np.zeros(2))
+
+
 def test_class_power_shares_the_batch_out_among_the_classes():
     """Two thirds of the batch by the classes' own scores, a third by the plain one."""
     classes = np.zeros((400, 3))
@@ -374,7 +411,34 @@ def test_suggestive_is_the_greedy_maximum(candidates):
     assert found.tolist() == rows[chosen].tolist()
 
 
-@pytest.mark.parametrize("name", ["kmeans", "core_set", "suggestive"])
+def test_diverse_batch_takes_one_of_each_kind_of_the_uncertain():
+    """Of the K most uncertain images one of every cluster, the highest score first."""
+    labels, points = _clusters()
+    draw = np.random.default_rng(2)
+    scores = draw.random(len(points)) + (labels != 3)  # the fourth kind is not uncertain
+    pool = Pool(scores, embeddings_ND=points)
+    doubtful = int((labels != 3).sum())
+    chosen = _select("diverse_batch", pool, 4, candidates=doubtful)
+    assert sorted(labels[chosen]) == [0, 1, 2, 4]
+    assert np.all(np.diff(scores[chosen]) <= 0)
+    for candidates in (None, 6, 3):
+        best = np.argsort(-scores)[: max(4, candidates or 16)]
+        assert set(_select("diverse_batch", pool, 4, candidates=candidates)) <= set(best)
+    assert set(_select("diverse_batch", pool, 4, candidates=3)) == set(np.argsort(-scores)[:4])
+
+
+def test_diverse_batch_leans_to_the_uncertain():
+    """The middle of a cluster is drawn towards what is uncertain in it, without noise."""
+    points = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
+    first = Pool(np.array([9, 0.1, 0.1, 0.1, 0.1, 9]), embeddings_ND=points)
+    assert _select("diverse_batch", first, 2, candidates=6).tolist() in ([0, 5], [5, 0])
+    even = Pool(np.ones(6), embeddings_ND=points)
+    assert set(_select("diverse_batch", even, 2, candidates=6).tolist()) == {1, 4}
+    with pytest.raises(DataError, match=r"diverse_batch needs every score ≥ 0; the lowest is -9"):
+        _select("diverse_batch", Pool(-9 * np.ones(6), embeddings_ND=points), 2)
+
+
+@pytest.mark.parametrize("name", ["kmeans", "core_set", "suggestive", "diverse_batch"])
 def test_blocks_change_nothing(name, monkeypatch):
     """A pool that is walked through in many blocks is the same pool."""
     pool = _pool(500)
@@ -383,7 +447,7 @@ def test_blocks_change_nothing(name, monkeypatch):
     assert _select(name, pool, 20).tolist() == whole.tolist()
 
 
-@pytest.mark.parametrize("name", ["kmeans", "core_set", "suggestive"])
+@pytest.mark.parametrize("name", ["kmeans", "core_set", "suggestive", "diverse_batch"])
 def test_half_precision_is_enough(name):
     """Embeddings may come as float16, as the catalog keeps them."""
     labels, points = _clusters()

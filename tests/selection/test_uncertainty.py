@@ -144,15 +144,46 @@ def test_one_pass_scores_too():
 
 
 def test_a_row_holds_every_score_under_every_reduction():
-    """The row is plain floats, none negative: a pair each, the foreground's share, the classes."""
+    """The row is plain floats, none negative: each pair, foreground, objects and the classes."""
     row = score_image(Passes(_random_probs().astype(np.float32)))
     pairs = {f"{score}:{reduction}" for score in SCORES for reduction in REDUCTIONS}
-    assert set(row) == pairs | {"foreground", "class:1", "class:2", "class:3"}
+    assert set(row) == pairs | {"foreground", "objects", "class:1", "class:2", "class:3"}
     assert all(type(value) is float and value >= 0 for value in row.values())
     assert row["foreground"] == np.mean(_random_probs().mean(axis=0).argmax(axis=0) > 0)
     for name in SCORES:
         map_HW = SCORES[name](Passes(_random_probs()))
         assert row[f"{name}:mean"] == pytest.approx(map_HW.mean(), rel=1e-4)
+
+
+def _painted(*boxes, labels=1, sure=0.8):
+    """One pass over 40 x 40 px; each box is (label, rows, columns) of probability `sure`."""
+    probs = np.zeros((1, labels + 1, 40, 40))
+    probs[:, 0] = 1
+    for label, rows, columns in boxes:
+        probs[0, :, slice(*rows), slice(*columns)] = 0
+        probs[0, 0, slice(*rows), slice(*columns)] = 1 - sure
+        probs[0, label, slice(*rows), slice(*columns)] = sure
+    return Passes(probs)
+
+
+def test_objects_are_counted_as_far_as_the_model_is_sure():
+    """Each component counts with its mean probability; specks and the background do not."""
+    assert score_image(_painted())["objects"] == 0
+    two = _painted((1, (2, 8), (2, 8)), (1, (20, 30), (20, 30)))
+    assert score_image(two)["objects"] == pytest.approx(2 * 0.8)
+    assert score_image(_painted((1, (2, 5), (2, 5)), (1, (9, 13), (9, 13))))[
+        "objects"
+    ] == pytest.approx(0.8)  # of 9 px and of 16
+    corner = _painted((1, (2, 8), (2, 8)), (1, (8, 14), (8, 14)))
+    assert score_image(corner)["objects"] == pytest.approx(0.8)  # they touch by a corner
+    doubtful = _painted((1, (2, 8), (2, 8)), sure=0.4)
+    assert score_image(doubtful)["objects"] == 0  # background is likelier
+
+
+def test_objects_of_different_classes_are_different():
+    """What touches and is of another class is outlined for itself."""
+    touching = [(1, (2, 12), (2, 12)), (2, (2, 12), (12, 22))]
+    assert score_image(_painted(*touching, labels=2))["objects"] == pytest.approx(1.6)
 
 
 def test_classes_share_the_entropy():
