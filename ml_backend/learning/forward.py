@@ -63,16 +63,29 @@ class Forward:
         return [Seen(*seen) for seen in zip(total_NCHW[:, None], features_ND, strict=True)]
 
     def sample(
-        self, pixels_NHWC: U8, stats_N2: Stats, seeds_N: Sequence[Seed], samples: int
+        self,
+        pixels_NHWC: U8,
+        stats_N2: Stats,
+        seeds_N: Sequence[Seed],
+        temperatures_N: Sequence[float],
+        samples: int,
     ) -> list[Seen]:
-        """`samples` answers a window that differ by dropout, by the window's seed alone."""
+        """`samples` answers a window that differ by dropout, by the window's seed alone.
+
+        The logits of each window are divided by its temperature.
+        """
         height, width = pixels_NHWC.shape[1:3]
+        seen = []
         with torch.inference_mode(), autocast(self._device, self._precision):
-            _, features_ND = self._inside.run(self._padded(pixels_NHWC, stats_N2))
-            passes_N = [self._inside.sample(i, samples, s) for i, s in enumerate(seeds_N)]
-            probs_N = [self._probs(passes) for passes in passes_N]
-        probs_N = [probs[..., :height, :width] for probs in probs_N]
-        return [Seen(*seen) for seen in zip(probs_N, features_ND, strict=True)]
+            features_ND = self._inside.run_to_head(self._padded(pixels_NHWC, stats_N2))
+            drawn = zip(seeds_N, temperatures_N, features_ND, strict=True)
+            for index, (seed, temperature, features_D) in enumerate(drawn):
+                logits = self._inside.sample(index, samples, seed).float()
+                if temperature != 1:
+                    logits /= temperature
+                probs = self._probs(logits[..., :height, :width])
+                seen.append(Seen(probs, features_D))
+        return seen
 
     def _plain(self, pixels_NHWC: U8, stats_N2: Stats) -> tuple[F32, F32]:
         """Probabilities (N, K+1, H, W) and features (N, D) of windows."""

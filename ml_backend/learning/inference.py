@@ -143,7 +143,10 @@ class Predictor:
         for group in self._groups(images):
             answered = self._answers(group, samples=samples)
             for (image, _), (windows, answers) in zip(group, answered, strict=True):
-                yield self._whole(image.shape[:2], windows, answers, max(samples, 1))
+                if samples and len(windows) == 1:  # nothing to blend, and tempered already
+                    yield from answers
+                else:
+                    yield self._whole(image.shape[:2], windows, answers, max(samples, 1))
 
     def _whole(
         self, size: tuple[int, ...], windows: Sequence[Window], answers: Iterable[Seen], passes: int
@@ -221,7 +224,10 @@ class Predictor:
             known = np.array([stats[job.image] for job in batch])
             if samples:
                 seeds = [(*group[job.image][1], job.number) for job in batch]
-                answers = self._forward.sample(pixels, known, seeds, samples)
+                whole = [pixels.shape[1:3] == group[job.image][0].shape[:2] for job in batch]
+                # what is not blended is tempered at once, without taking its logarithms again
+                temperatures = [self.temperature if alone else 1.0 for alone in whole]
+                answers = self._forward.sample(pixels, known, seeds, temperatures, samples)
             else:
                 answers = self._forward.look(pixels, known, views)
             for job, answer in zip(batch, answers, strict=True):

@@ -1,6 +1,7 @@
 """What goes on inside a network that predicts: its deepest features, and its dropout."""
 
 import math
+from contextlib import suppress
 from threading import local
 
 import numpy as np
@@ -9,11 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from ml_backend.errors import ConfigError
+from ml_backend.learning.unfolding import run_layers
 
 F32 = npt.NDArray[np.float32]
 Seed = tuple[int, ...]
 
-_STEPS = 1 << 16  # a mask is drawn with 16 random bits an element
+_STEPS = 1 << 8  # a mask is drawn with 8 random bits an element
+
+
+class _AtHead(Exception):
+    """Ends a run where the head begins; it never leaves this module."""
 
 
 class Inside:
@@ -35,29 +41,32 @@ class Inside:
     def run(self, images_NCHW: Tensor) -> tuple[Tensor, F32]:
         """Logits, and the mean over the pixels of the deepest feature map (N, D)."""
         self._seen.features_ND = torch.empty(len(images_NCHW), 0)
+        self._seen.ends = False
         logits = self._model(images_NCHW)
         return logits, self._seen.features_ND.cpu().numpy()
+
+    def run_to_head(self, images_NCHW: Tensor) -> F32:
+        """The same features (N, D), without the head: for `sample`, which runs it itself."""
+        self._seen.ends = True
+        with suppress(_AtHead):
+            self._model(images_NCHW)
+        features_ND: F32 = self._seen.features_ND.cpu().numpy()
+        return features_ND
 
     def sample(self, index: int, count: int, seed: Seed) -> Tensor:
         """Logits (`count`, …) of one image of this thread's last run, each with other dropout.
 
         Everything but the dropout before the head stays in evaluation mode. The masks come from
-        the seed alone and are the same on every device.
+        the seed alone and are the same on every device. What is dropped is a whole number of
+        256ths, at least one.
         """
         share, rest = self._layers()
         given_HWC = self._seen.input_NCHW[index].permute(1, 2, 0).contiguous()
-        steps = round(share * _STEPS)
+        steps = min(max(1, round(share * _STEPS)), _STEPS - 1)
         kept = torch.from_numpy(_draw((count, *given_HWC.shape), steps, seed))
-        # Numbers times 0 or 1 are their bits times 0 or 1, and only that multiplication is fast.
-        whole = torch.int16 if given_HWC.element_size() == 2 else torch.int32
-        bits = (given_HWC / (1 - steps / _STEPS)).view(whole)
-        masked = (kept.to(given_HWC.device, whole) * bits).view(given_HWC.dtype)
-        answer: Tensor = masked.permute(0, 3, 1, 2)
-        for layer in rest:
-            if isinstance(layer, nn.PixelShuffle):  # which is slow on channels that lie last
-                answer = answer.contiguous()
-            answer = layer(answer)
-        return answer
+        masked = kept.to(given_HWC.device).to(given_HWC.dtype)
+        masked.mul_(given_HWC / (1 - steps / _STEPS))
+        return run_layers(rest, masked.permute(0, 3, 1, 2))
 
     def check_dropout(self) -> None:
         """Raise `ConfigError` if there is nothing to sample."""
@@ -80,13 +89,15 @@ class Inside:
 
     def _keep_input(self, _head: nn.Module, inputs: tuple[Tensor]) -> None:
         self._seen.input_NCHW = inputs[0]
+        if self._seen.ends:
+            raise _AtHead
 
 
-def _draw(shape: tuple[int, ...], steps: int, seed: Seed) -> npt.NDArray[np.bool_]:
-    """Booleans of which about `steps` in 65,536 are false.
+def _draw(shape: tuple[int, ...], steps: int, seed: Seed) -> npt.NDArray[np.uint8]:
+    """Zeros, about `steps` in 256, and ones.
 
     nn.Dropout draws from torch's global generator: neither repeatable nor a tenth as fast.
     """
     size = math.prod(shape)
-    raw = np.random.SFC64(np.random.SeedSequence(seed)).random_raw(-(-size // 4))
-    return np.asarray(raw.view(np.uint16)[:size].reshape(shape) >= steps)
+    raw = np.random.SFC64(np.random.SeedSequence(seed)).random_raw(-(-size // 8))
+    return (raw.view(np.uint8)[:size].reshape(shape) >= steps).view(np.uint8)

@@ -46,7 +46,11 @@ class Passes:
     @cached_property
     def mean_CHW(self) -> Floats:  # noqa: N802
         """p̄."""
-        return np.asarray(self.probs_TCHW.mean(axis=0))
+        total_CHW = self.probs_TCHW[0].copy()
+        for probs_CHW in self.probs_TCHW[1:]:  # half the time of numpy's mean over few rows
+            total_CHW += probs_CHW
+        total_CHW /= len(self.probs_TCHW)
+        return np.asarray(total_CHW)
 
     @cached_property
     def entropy_HW(self) -> Floats:  # noqa: N802
@@ -56,9 +60,10 @@ class Passes:
     @cached_property
     def disagreement_HW(self) -> Floats:  # noqa: N802
         """H(p̄) - (1/T) Σ_t H(p_t), nats: 0 where all passes say the same."""
-        # a pass at a time stays in the processor's cache
-        single = sum(_entropy(probs_CHW) for probs_CHW in self.probs_TCHW)
-        return np.asarray(self.entropy_HW - single / len(self.probs_TCHW))
+        sums_HW = _p_log_p(self.probs_TCHW.reshape(-1, *self.probs_TCHW.shape[2:]))
+        sums_HW /= len(self.probs_TCHW)
+        sums_HW += self.entropy_HW
+        return sums_HW
 
     @cached_property
     def foreground_HW(self) -> NDArray[np.bool_]:  # noqa: N802
@@ -97,9 +102,22 @@ def _score(name: str, ceiling: Callable[[int], float]) -> Callable[[Score], Scor
 
 
 def _entropy(probs_CHW: Floats) -> Floats:
-    """-Σ p log p in nats; 0 log 0 is 0 because the logarithm stays finite."""
-    logs = np.log(np.maximum(probs_CHW, np.finfo(probs_CHW.dtype).tiny))
-    return np.asarray(-np.sum(np.multiply(probs_CHW, logs, out=logs), axis=0))
+    """-Σ p log p in nats."""
+    sums_HW = _p_log_p(probs_CHW)
+    return np.asarray(np.negative(sums_HW, out=sums_HW))
+
+
+def _p_log_p(planes_NHW: Floats) -> Floats:
+    """Σ_n p log p; 0 log 0 is 0 because the logarithm stays finite.
+
+    Plane after plane in the same two arrays, which stay in the processor's cache.
+    """
+    tiny = np.finfo(planes_NHW.dtype).tiny  # lost in any p that counts, and quicker than a maximum
+    sums_HW, logs_HW = np.zeros_like(planes_NHW[0]), np.empty_like(planes_NHW[0])
+    for probs_HW in planes_NHW:
+        np.log(np.add(probs_HW, tiny, out=logs_HW), out=logs_HW)
+        sums_HW += np.multiply(logs_HW, probs_HW, out=logs_HW)
+    return np.asarray(sums_HW)
 
 
 @_score("entropy", ceiling=math.log)
@@ -163,9 +181,13 @@ def variance(passes: Passes) -> Floats:
 
     With two channels this is Var_t of the foreground's probability (Max 2021; 0 for one pass).
     """
-    mean_CHW = passes.mean_CHW
-    squares = sum(np.square(probs_CHW - mean_CHW) for probs_CHW in passes.probs_TCHW)
-    return np.asarray(np.mean(squares, axis=0) / len(passes.probs_TCHW))
+    first = int(passes.probs_TCHW.shape[1] == 2)  # of two channels one varies as the other
+    mean_CHW = passes.mean_CHW[first:]
+    squares_CHW, away_CHW = np.zeros_like(mean_CHW), np.empty_like(mean_CHW)
+    for probs_CHW in passes.probs_TCHW[:, first:]:
+        np.subtract(probs_CHW, mean_CHW, out=away_CHW)
+        squares_CHW += np.square(away_CHW, out=away_CHW)
+    return np.asarray(squares_CHW.mean(axis=0) / len(passes.probs_TCHW))
 
 
 @REDUCTIONS.register("mean")
@@ -180,7 +202,9 @@ def foreground(map_HW: Floats, passes: Passes) -> float:
 
     Where nothing is predicted there is no such area: the mean over all pixels stands in.
     """
-    return float(np.mean(map_HW[passes.surroundings_HW], dtype=np.float64))
+    area_HW = passes.surroundings_HW
+    total = np.sum(map_HW * area_HW, dtype=np.float64)  # several times as fast as picking pixels
+    return float(total / np.count_nonzero(area_HW))
 
 
 @REDUCTIONS.register("top")

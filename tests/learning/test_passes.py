@@ -153,6 +153,34 @@ def test_dropout_samples_are_those_of_the_layer(predictor):
     assert abs(spread / own - 1) < 0.03
 
 
+@pytest.mark.parametrize("size", [(64, 64), (40, 30), (64, 150)])
+def test_samples_mean_what_predictions_do(size):
+    """A temperature changes samples as it changes predictions, in one window and in several."""
+    state = build_network(NETWORK, 2, seed=0).state_dict()
+    way = Prediction(window=64, overlap=16, batch_size=4)
+    asked, scoring = [(_image(*size), (1,))], Scoring(passes="mc_dropout", samples=3)
+    cool, warm = (
+        next(passes_many(predictor_from_state(state, NETWORK, 2, way, "cpu", t), asked, scoring))
+        for t in (1.0, 2.5)
+    )
+    expected = cool.probs_TCHW ** (1 / 2.5)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(warm.probs_TCHW, expected, atol=1e-4)
+    assert np.abs(warm.probs_TCHW - cool.probs_TCHW).max() > 0.01
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
+def test_something_is_dropped_and_something_kept(share):
+    """Shares that are no whole 256ths still sample, and keep the mean."""
+    network = NETWORK.model_copy(update={"dropout": share})
+    state = build_network(network, 1, seed=0).state_dict()
+    predictor = predictor_from_state(state, network, 1, Prediction(window=64, overlap=16))
+    scoring = Scoring(passes="mc_dropout", samples=4)
+    (seen,) = passes_many(predictor, [(_image(64, 64), (1,))], scoring)
+    assert np.isfinite(seen.probs_TCHW).all()
+    assert np.ptp(seen.probs_TCHW, axis=0).max() > 0
+
+
 def test_an_ensemble_is_the_answers_of_its_models(predictor):
     """The model's own first, then each sibling's, pixel for pixel; images are not kept."""
     asked = _asked([(64, 64), (150, 40), (30, 30)])
