@@ -5,7 +5,15 @@ one, else ours / other: a target above 1 in a row of a strategy against np.argpa
 may cost at most. Pools are drawn at random; the first batch's row reads ../shared/data.
 """
 
+import logging
+import resource
+import subprocess
+import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +23,15 @@ from ml_backend.recipe import Network, Prediction, Scoring, Selection
 from ml_backend.selection.strategies import STRATEGIES, Pool
 
 BATCH = 100
-RANKED = {"top": 3, "power": 10, "stochastic_batch": 3, "foreground_random": 15, "class_power": 40}
-SPREAD = ("kmeans", "core_set", "suggestive")
+RANKED = {
+    "top": 3,
+    "power": 10,
+    "per_object": 15,
+    "stochastic_batch": 3,
+    "foreground_random": 15,
+    "class_power": 40,
+}
+SPREAD = ("kmeans", "core_set", "suggestive", "diverse_batch")
 NUCLEI = {  # kinds of the images of dsb2018_nuclei, told apart by eye; the rest is fluorescence
     "brightfield": "1 13 37 48 54",
     "purple tissue": "0 2 7 21 22 23 31 32 33 42 44 50 59 64 66 67 68 74 75 76 81",
@@ -32,6 +47,7 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
     yield from naive(10**3 if quick else 10**4)
     yield from growth(10**4 if quick else 10**5)
     yield from scoring(8 if quick else 32, 64 if quick else 256)
+    yield from flat(100 if quick else 1000)
     yield from first_batch()
 
 
@@ -45,7 +61,8 @@ def choose(name: str, pool: Pool, **settings: Any) -> Callable[[], Any]:
 def ranked(count: int) -> Iterator[Row]:
     """Strategies that go by scores, against finding the highest ones and nothing else."""
     rng = np.random.default_rng(0)
-    pool = Pool(rng.random(count), rng.random(count), rng.random((count, 3)))
+    objects = rng.integers(0, 30, count).astype(np.float64)
+    pool = Pool(rng.random(count), rng.random(count), rng.random((count, 3)), objects_N=objects)
     _, other = best_of(lambda: np.argpartition(pool.scores_N, count - BATCH))
     for name, target in RANKED.items():
         _, ours = best_of(choose(name, pool))
@@ -123,13 +140,67 @@ def scoring(images: int, side: int) -> Iterator[Row]:
                 to_probs(model(normalise(image[None].repeat(10, axis=0))))
 
     views, samples = Scoring(views=4), Scoring(passes="mc_dropout", samples=10)
-    _, bare = best_of(lambda: [look(Scoring(passes="single")) for _ in range(4)])
-    _, ours = best_of(lambda: score(views))
-    yield cost("scores of 4 views by 4 bare passes", ours, bare, "ms", 1.1)
-    _, sampled = best_of(lambda: look(samples))
-    yield cost("10 passes of dropout by a bare pass", sampled, bare / 4, "ms", 1.5)
+    bare, viewed, sampled, scored = in_turns(
+        lambda: look(Scoring(passes="single")),
+        lambda: score(views),
+        lambda: look(samples),
+        lambda: score(samples),
+    )
+    yield cost("scores of 4 views by 4 bare passes", viewed, 4 * bare, "ms", 1.1)
+    yield cost("10 passes of dropout by a bare pass", sampled, bare, "ms", 1.5)
+    yield cost("scores of 10 passes of dropout by a bare pass", scored, bare, "ms", 1.5)
     _, full = best_of(ten_full_passes)
     yield speed("10 passes of dropout, against 10 full ones", sampled, full, target=5)
+    if find_spec("baal"):  # of the development install
+        _, other = best_of(with_baal(build_network(network, 1, seed=0), pool))
+        yield speed("10 passes of dropout, against BaaL's", sampled, other, target=8)
+
+
+def flat(count: int) -> Iterator[Row]:
+    """The highest memory of a process after scoring so many tiles, and ten times as many."""
+    code = f"import benchmark_select; benchmark_select.climb({count})"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True, capture_output=True, text=True, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    less, more = (int(line) << 10 for line in told.stdout.split())
+    yield memory(f"scoring {10 * count:,} tiles, memory by {count:,}", more, less, target=1.1)
+
+
+def climb(count: int) -> None:
+    """Score tiles and print the process's highest memory, KiB, when a tenth is done and all."""
+    from ml_backend.learning.inference import predictor_from_state
+    from ml_backend.learning.networks import build_network
+    from ml_backend.learning.passes import passes_many
+    from ml_backend.selection.uncertainty import Passes, score_image
+
+    network, draw = Network(dropout=0.2), np.random.default_rng(0)
+    state = build_network(network, 1, seed=0).state_dict()
+    predictor = predictor_from_state(state, network, 1, Prediction(window=64, overlap=16))
+    asked = ((draw.integers(0, 256, (64, 64, 3), np.uint8), (n,)) for n in range(10 * count))
+    found = passes_many(predictor, asked, Scoring(passes="mc_dropout"))
+    for number, seen in enumerate(found, 1):
+        score_image(Passes(seen.probs_TCHW))
+        if number in {count, 10 * count}:
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def with_baal(model: Any, pool: list[np.ndarray]) -> Callable[[], Any]:
+    """Make a call of BaaL's `predict_on_dataset` with ten passes, in this process."""
+    with warnings.catch_warnings():  # its set-up of structlog is deprecated there
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import structlog
+        from baal.bayesian.dropout import patch_module
+        from baal.modelwrapper import ModelWrapper, TrainingArgs
+
+    from ml_backend.learning.networks import normalise
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    data = [(normalise(image[None])[0], 0) for image in pool]
+    wrapper = ModelWrapper(
+        patch_module(model), TrainingArgs(batch_size=8, workers=0, use_cuda=False)
+    )
+    return lambda: wrapper.predict_on_dataset(data, iterations=10, verbose=False)
 
 
 def first_batch() -> Iterator[Row]:
@@ -191,6 +262,17 @@ def most_like(points: np.ndarray, scores: np.ndarray) -> list[int]:
         chosen.append(int(gains_K.argmax()))
         best_N1 = np.maximum(best_N1, likeness_NK[:, chosen[-1:]])
     return [int(rows[place]) for place in chosen]
+
+
+def in_turns(*calls: Callable[[], Any]) -> list[float]:
+    """Shortest duration of each call, ms; they take turns, so that a busy machine hits them all."""
+    durations: list[list[float]] = [[] for _ in calls]
+    for _ in range(4):  # the first is for warming up
+        for call, known in zip(calls, durations, strict=True):
+            start = time.perf_counter()
+            call()
+            known.append(1000 * (time.perf_counter() - start))
+    return [min(known[1:]) for known in durations]
 
 
 def cost(case: str, ours: float, other: float, unit: str, target: float) -> Row:

@@ -15,7 +15,7 @@ def select(monkeypatch: pytest.MonkeyPatch):
     """The script as a module, with pools small enough for a test."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     module = importlib.import_module("benchmark_select")
-    small = {"ranked": (200,), "naive": (120,), "growth": (300,), "scoring": (2, 32)}
+    small = {"ranked": (200,), "naive": (120,), "growth": (300,), "scoring": (2, 32), "flat": (4,)}
     for name, sizes in small.items():
         whole = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *_, whole=whole, sizes=sizes: whole(*sizes))
@@ -31,7 +31,7 @@ def test_rows_have_the_promised_form(select, monkeypatch, capsys):
     benchmark.main()
     rows = json.loads(capsys.readouterr().out)
     cases = " ".join(row["case"] for row in rows)
-    for name in [*select.RANKED, *select.SPREAD, "dropout", "views"]:
+    for name in [*select.RANKED, *select.SPREAD, "dropout", "views", "BaaL", "tiles, memory"]:
         assert name in cases
     for row in rows:
         assert list(row) == ["case", "ours", "other", "ratio", "unit", "target", "holds"]
