@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from support.backend import TinyBackend
 from support.browser import find_chromium
@@ -17,6 +18,10 @@ from support.label_studio import (
 from xdist.scheduler import LoadScopeScheduling
 
 import ml_backend.learning  # noqa: F401  before torch: decides how its threads wait
+
+# A busy machine interrupts any example for longer than hypothesis allows it to take.
+hypothesis.settings.register_profile("brushloop", deadline=None)
+hypothesis.settings.load_profile("brushloop")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
