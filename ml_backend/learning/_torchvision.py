@@ -8,6 +8,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from torch import library
 
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
@@ -16,22 +17,22 @@ def _operators_load() -> bool:
     """Whether torchvision's own `_C` loads; finding the package does not import it."""
     spec = importlib.util.find_spec("torchvision")
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    for library in (found for folder in folders for found in Path(folder).glob("_C.*")):
+    for file in (found for folder in folders for found in Path(folder).glob("_C.*")):
         try:
-            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
+            torch.ops.load_library(str(file))  # type: ignore[no-untyped-call]
         except (OSError, ImportError):
             continue
         return True
     return False
 
 
-def _declare() -> torch.library.Library | None:
+def _declare() -> library.Library | None:
     if _operators_load():
         return None
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    declared = library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
-        library.define(name + _SIGNATURE)  # type: ignore[no-untyped-call]
-    return library
+        declared.define(name + _SIGNATURE)  # type: ignore[no-untyped-call]
+    return declared
 
 
 # The declaration lives as long as this object does.
