@@ -34,7 +34,9 @@ def _compile(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Cal
     return compile_function
 
 
-walk_blocks = _compile(_WHOLE, _FROZEN, _PIXELS, _SIZES, _WHOLE, _WHOLE)(_walk.walk_blocks)
+walk_blocks = _compile(_WHOLE, _FROZEN, _PIXELS, _SIZES, _WHOLE, _WHOLE)(
+    _walk.make_walk(numba.uint64)
+)
 
 
 @_compile(_WHOLE, _FROZEN, _WHOLE, _ENDS, _WHOLE, _STATE, _PIXELS)

@@ -22,6 +22,7 @@ from ml_backend.masks import _walk
 
 _SIZES = (3, 4, 8, 16)
 _HEADER_TAIL = (7 << 16) | 0x237F  # word size 8, the four sizes, each less one
+_DENSITIES = [2**size / (11 + size) for size in range(17)]  # the most values a bit, by run size
 _MAX_PIXELS = (2**32 - 1) // 4  # the count of values is a 32-bit number
 
 Mask = NDArray[np.bool_] | NDArray[np.uint8]
@@ -78,12 +79,12 @@ def decode_brush(rle: Stream, height: int, width: int) -> NDArray[np.uint8]:
         raise MalformedRLE(f"a brush stream of {word}-bit values; Label Studio's have 8 bits")
     # The most values that one bit can stand for bounds what the stream can hold, so a few
     # bytes that claim a gigapixel are refused before it is allocated.
-    if (bits - _walk.HEADER_BITS) * max(2**size / (11 + size) for size in sizes) < count:
+    if (bits - _walk.HEADER_BITS) * max(map(_DENSITIES.__getitem__, sizes)) < count:
         raise _broken(_walk.TRUNCATED, bits, count)
-    alpha = np.zeros(height * width, np.uint8)
+    alpha = np.empty(height * width, np.uint8)  # a whole stream writes all of it
     compiled = _compiled()
     if compiled is None:
-        state = _walk.walk_blocks(data, alpha, sizes, count, bits)
+        state = _walk.make_walk(int)(data, alpha, sizes, count, bits)
     else:
         stream = np.frombuffer(data, np.uint8)
         state = compiled.walk_blocks(stream, alpha, sizes, count, bits)
