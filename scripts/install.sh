@@ -50,11 +50,27 @@ install_into() {
     echo "$root" >"$folder/.place"
   fi
   pip_install "$folder" "$@"
+  if [ "$folder" = .venv-label-studio ]; then
+    make_empty_database "$folder"
+  fi
   # BaaL, which the tests compare with, asks for all of Jupyter and imports none of it
   if [ "$folder" = .venv ] && [ -n "$extra" ]; then
     pip_install "$folder" --constraint constraints.txt --no-deps baal
   fi
   echo "$stamp" >"$folder/.installed"
+}
+
+# make_empty_database FOLDER: Label Studio's migrations take a minute, so they run once; every new
+# home starts with a copy (LabelStudioServer.start)
+make_empty_database() {
+  local data=$root/$1/data
+  rm -rf "$data" "$1/empty.sqlite3"
+  mkdir "$data"
+  env -i PATH="$PATH" HOME="$data" LANG=C.UTF-8 LABEL_STUDIO_BASE_DATA_DIR="$data" \
+    LABEL_STUDIO_COLLECT_ANALYTICS=0 LABEL_STUDIO_LATEST_VERSION_CHECK=0 \
+    "$1/bin/label-studio" version
+  mv "$data/label_studio.sqlite3" "$1/empty.sqlite3"
+  rm -rf "$data"
 }
 
 # pip_install FOLDER PIP-ARGUMENT…
@@ -121,7 +137,7 @@ if ! is_current .venv "$ours"; then
   python=$(find_python)
   start_install Brushloop .venv "$ours$extra" --constraint constraints.txt --editable ".$extra"
 fi
-if ! is_current .venv-label-studio "$theirs"; then
+if ! is_current .venv-label-studio "$theirs" || ! [ -f .venv-label-studio/empty.sqlite3 ]; then
   python=${python:-$(find_python)}
   start_install "Label Studio" .venv-label-studio "$theirs[dev]" \
     --requirement constraints-label-studio.txt

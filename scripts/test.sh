@@ -24,6 +24,8 @@ if ! command -v chromium >/dev/null; then
   fi
 fi
 
+# where an environment forbids byte code, each of some hundred processes compiles every file again
+unset PYTHONDONTWRITEBYTECODE
 # One process starts servers and waits for them while the other computes; more would starve them.
 processes=${BRUSHLOOP_TEST_PROCESSES:-2}
 # every process that the tests start inherits this mark; none may outlive them

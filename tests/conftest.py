@@ -12,7 +12,6 @@ from support.browser import find_chromium
 from support.label_studio import (
     LabelStudio,
     find_label_studio,
-    make_database,
     run_label_studio,
 )
 from xdist.scheduler import LoadScopeScheduling
@@ -68,18 +67,11 @@ def studio_executable(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def studio_database(studio_executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database of Label Studio, to copy; one test starts without."""
-    return make_database(studio_executable, tmp_path_factory.mktemp("studio-database"))
-
-
-@pytest.fixture(scope="session")
 def label_studio(
-    studio_executable: Path, studio_database: Path, tmp_path_factory: pytest.TempPathFactory
+    studio_executable: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LabelStudio]:
     """A real Label Studio, one a session; the test is skipped where none is installed."""
-    folder = tmp_path_factory.mktemp("label-studio")
-    with run_label_studio(studio_executable, folder, studio_database) as server:
+    with run_label_studio(studio_executable, tmp_path_factory.mktemp("label-studio")) as server:
         yield server
 
 

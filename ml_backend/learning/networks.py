@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ml_backend.errors import ConfigError, ModelFileError, UnknownName, WeightsUnavailable
 from ml_backend.learning import _torchvision as _torchvision  # noqa: PLC0414  before smp
@@ -23,6 +24,7 @@ STRIDE = 32
 
 _LEAST_HALF_WIDTH = 16.0
 _STRIP = 1 << 22  # values counted at a time; their float32 counts are exact below 2^24
+_FILLERS = (Tensor.uniform_, Tensor.normal_, nn.init.kaiming_uniform_)  # the last hides the first
 _WAY_OUT = (
     "give weights of this encoder at the same network.depth and network.fold, or null to start "
     "from random weights"
@@ -255,12 +257,30 @@ def load_fitting(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     return [name for name in own if name not in fits]
 
 
+class _Unfilled(TorchFunctionMode):
+    """Parameters made here are not filled with random numbers: a whole state follows.
+
+    Those numbers are most of what building a network costs.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _FILLERS:
+            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if isinstance(tensor, nn.Parameter):
+                return tensor
+        return func(*args, **kwargs)
+
+
 def restore_network(
     state: Mapping[str, Tensor], network: Network, classes: int, *, overlapping: bool = False
 ) -> nn.Module:
     """The network that `state` belongs to. Raises `ModelFileError` when it does not fit."""
     bare = network.model_copy(update={"encoder_weights": None})
-    model = build_network(bare, classes, seed=0, overlapping=overlapping)
+    with _Unfilled():
+        model = build_network(bare, classes, seed=0, overlapping=overlapping)
     try:
         model.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:

@@ -2,12 +2,10 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.label_studio import DATABASE
 
 from ml_backend.host.up import Running, Wishes, up
 from ml_backend.loop.context import Context, open_context
@@ -33,12 +31,9 @@ def quick_recipe(**changes: object) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def house(
-    studio_executable: Path, studio_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
+def house(studio_executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Everything `brushloop up` starts, over the package's samples, until the session ends."""
     home = tmp_path_factory.mktemp("house")
-    move_in(home, studio_database)
     wishes = Wishes(home=home, recipe=quick_recipe(), studio=studio_executable)
     with up(wishes, print) as running:
         yield running
@@ -49,12 +44,6 @@ def context(house: Running) -> Iterator[Context]:
     """The house's catalog, storage and Label Studio, opened for one test."""
     with open_context(house.settings) as context:
         yield context
-
-
-def move_in(home: Path, studio_database: Path) -> None:
-    """Make a home folder whose Label Studio need not make its database first."""
-    (home / "label-studio").mkdir(parents=True)
-    shutil.copy(studio_database, home / "label-studio" / DATABASE)
 
 
 def children_of(process: int) -> list[int]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import yaml
 
 from ml_backend.samples import make_samples
 
-from .conftest import QUICK, move_in
+from .conftest import QUICK
 from .test_loop import assert_exports_agree
 
 pytestmark = [pytest.mark.studio, pytest.mark.timeout(1500)]
@@ -56,21 +57,36 @@ def left_behind(home: Path) -> list[str]:
     return found
 
 
-def test_the_demo_plays_every_round_and_reports_it(
-    studio_executable: Path, studio_database: Path, tmp_path: Path
-) -> None:
-    """Two rounds: exit 0, every key of the report, masks that agree, no process left."""
-    home, report = tmp_path / "home", tmp_path / "report.json"
-    move_in(home, studio_database)
-    samples = make_samples(tmp_path / "samples", count_clean=1, count_noisy=24)
+@dataclass(frozen=True)
+class Played:
+    """A demo that has ended."""
+
+    home: Path
+    report: Path
+    returncode: int
+    output: str
+
+
+@pytest.fixture(scope="module")
+def played(studio_executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Two rounds of the demo, from nothing."""
+    folder = tmp_path_factory.mktemp("demo")
+    samples = make_samples(folder / "samples", count_clean=1, count_noisy=24)
+    home, report = folder / "home", folder / "report.json"
     process = start(
         home, studio_executable, "demo", "--rounds", "2", "--report", str(report),
         "--images", str(samples.noisy_images), "--masks", str(samples.noisy_masks),
         "--label", "plankton",
     )  # fmt: skip
     output, _ = process.communicate(timeout=1400)
-    assert process.returncode == 0, output[-3000:]
-    data = json.loads(report.read_text(encoding="utf-8"))
+    return Played(home, report, process.returncode, output)
+
+
+def test_the_demo_plays_every_round_and_reports_it(played: Played) -> None:
+    """Two rounds: exit 0, every key of the report, masks that agree, no process left."""
+    assert played.returncode == 0, played.output[-3000:]
+    assert left_behind(played.home) == []
+    data = json.loads(played.report.read_text(encoding="utf-8"))
     assert [row["round"] for row in data["rounds"]] == [1, 2]
     for row in data["rounds"]:
         assert set(row) == ROUND_KEYS
@@ -86,29 +102,25 @@ def test_the_demo_plays_every_round_and_reports_it(
     assert_exports_agree(folder)
     assert data["export"]["images"] == len(list((folder / "png").rglob("*.png")))
     assert Path(data["curve_png"]).stat().st_size > 5000
-    assert left_behind(home) == []
 
 
-def test_ctrl_c_stops_everything_and_a_second_start_finds_it(
-    studio_executable: Path, studio_database: Path, tmp_path: Path
+def test_a_second_start_finds_it_and_ctrl_c_stops_everything(
+    studio_executable: Path, played: Played
 ) -> None:
-    """Ctrl-C ends every process that was started; the same command then shows the same project."""
-    home = tmp_path / "home"
-    move_in(home, studio_database)
-    for _ in range(2):
-        process = start(home, studio_executable, "up")
-        lines: list[str] = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if "Ctrl-C stops everything" in line:
-                break
-        assert process.poll() is None, "".join(lines[-30:])
-        assert any("/projects/1/data" in line for line in lines), "".join(lines[-30:])
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
-        assert process.returncode == 0
-        deadline = time.monotonic() + 20
-        while left := left_behind(home):
-            assert time.monotonic() < deadline, f"left behind: {left}"
-            time.sleep(0.5)
+    """`up` over a used home shows the same project; Ctrl-C ends every process it started."""
+    process = start(played.home, studio_executable, "up")
+    lines: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if "Ctrl-C stops everything" in line:
+            break
+    assert process.poll() is None, "".join(lines[-30:])
+    assert any("/projects/1/data" in line for line in lines), "".join(lines[-30:])
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    deadline = time.monotonic() + 20
+    while left := left_behind(played.home):
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.5)

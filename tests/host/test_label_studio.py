@@ -89,6 +89,22 @@ def _client(server: LabelStudioServer) -> httpx.Client:
     return httpx.Client(base_url=server.url, headers=headers, timeout=60, trust_env=False)
 
 
+def test_a_new_home_begins_with_the_empty_database_and_a_used_one_keeps_its_own(
+    unstarted: LabelStudioServer, tmp_path: Path
+):
+    """What installation prepared is copied once, whole, and never over what people made."""
+    unstarted.executable.parent.mkdir()
+    unstarted.executable.write_text("#!/bin/sh\nexit 1\n")
+    unstarted.executable.chmod(0o700)
+    unstarted.empty_database.write_bytes(b"empty")
+    for expected in (b"empty", b"used"):
+        with Processes(tmp_path) as processes, pytest.raises(HostError):
+            unstarted.start(processes)
+        assert unstarted.database.read_bytes() == expected
+        assert [path.name for path in unstarted.data_dir.iterdir()] == [unstarted.database.name]
+        unstarted.database.write_bytes(b"used")
+
+
 @pytest.mark.studio
 def test_the_real_server(
     studio_executable: Path,
@@ -96,7 +112,7 @@ def test_the_real_server(
     backend_url: str,
     tmp_path: Path,
 ):
-    """From nothing: both kinds of token work, both flags reach it, a second start finds all."""
+    """From a new home: both kinds of token work, both flags reach it, a second start finds all."""
     server = replace(unstarted, executable=studio_executable)
     waited: list[float] = []
     with Processes(tmp_path) as processes:

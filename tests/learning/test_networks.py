@@ -8,6 +8,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 
 from ml_backend.errors import ConfigError, ModelFileError, UnknownName, WeightsUnavailable
 from ml_backend.learning.data import Sample
@@ -65,6 +66,27 @@ def test_dropout_keeps_the_names_of_weights():
     plain = build_network(SMALL, 1, seed=0).state_dict()
     dropping = restore_network(plain, SMALL.model_copy(update={"dropout": 0.5}), 1)
     assert any(isinstance(part, torch.nn.Dropout) and part.p == 0.5 for part in dropping.modules())
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-convnext_atto"])
+def test_restoring_draws_no_random_numbers_and_forgets_nothing(encoder):
+    """A restored network answers as the one it was, and its random start was not computed."""
+    network = SMALL.model_copy(update={"encoder": encoder})
+    model = build_network(network, 2, seed=3).eval()
+    drawn = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+                drawn.append(args[0].numel())
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        restored = restore_network(model.state_dict(), network, 2).eval()
+    assert sum(drawn) < 1000
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model(x), restored(x))
 
 
 @pytest.mark.parametrize("key", ["architecture", "encoder"])

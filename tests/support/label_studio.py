@@ -17,7 +17,6 @@ _REPOSITORY = Path(__file__).parents[2]
 # A busy machine has taken 220 s over the first migration of the database.
 _START_SECONDS = 540
 _STOP_SECONDS = 10
-DATABASE = "label_studio.sqlite3"
 
 
 @dataclass(frozen=True)
@@ -47,33 +46,13 @@ def free_port() -> int:
         return port
 
 
-def make_database(executable: Path, folder: Path) -> Path:
-    """An empty database of Label Studio: migrating it is most of a first start."""
-    environment = {
-        "PATH": os.defpath,
-        "HOME": str(folder),
-        "LANG": "C.UTF-8",
-        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
-        "COLLECT_ANALYTICS": "0",
-        "LATEST_VERSION_CHECK": "0",
-    }
-    with (folder / "migration.log").open("wb") as log:
-        subprocess.run(
-            [executable, "version"],
-            env=environment,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            timeout=_START_SECONDS,
-            check=True,
-        )
-    return folder / DATABASE
-
-
 @contextlib.contextmanager
-def run_label_studio(executable: Path, folder: Path, database: Path) -> Iterator[LabelStudio]:
-    """Start Label Studio in `folder` over a copy of an empty `database`; stop its process group."""
+def run_label_studio(executable: Path, folder: Path) -> Iterator[LabelStudio]:
+    """Start Label Studio in `folder`; stop its process group.
+
+    Over a copy of the empty database beside the installation, where there is one: making it is
+    most of a first start.
+    """
     email, password, token = "tester@example.com", "correct-horse-battery", "0123456789" * 4
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -81,7 +60,9 @@ def run_label_studio(executable: Path, folder: Path, database: Path) -> Iterator
     files = folder / "files"
     files.mkdir()
     (folder / "data").mkdir()
-    shutil.copy(database, folder / "data" / DATABASE)
+    empty = executable.parent.parent / "empty.sqlite3"
+    if empty.is_file():
+        shutil.copy(empty, folder / "data/label_studio.sqlite3")
     environment = {
         "PATH": os.defpath,
         "HOME": str(folder),
