@@ -1,14 +1,12 @@
 """Every augmentation recipe of the registry keeps the same promises."""
 
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import albumentations
 import cv2
 import numpy as np
 import pytest
+from support.elsewhere import printed_here_and_elsewhere
 
 from ml_backend.learning.augment import AUGMENTATIONS, NEEDS_POOL, _Transforms
 
@@ -82,15 +80,8 @@ def test_same_generator_same_patch_in_another_process():
         "print([zlib.crc32(part.tobytes()) for name in AUGMENTATIONS for part in\n"
         "       AUGMENTATIONS[name](64)(image, mask, rng, lambda _: image[::-1].copy())])\n"
     )
-    root = Path(__file__).parents[2]
-    answers = {
-        subprocess.run(
-            [sys.executable, "-W", "error", "-c", code],
-            capture_output=True, text=True, check=True, cwd=root,
-        ).stdout
-        for _ in range(2)
-    }  # fmt: skip
-    assert len(answers) == 1
+    here, elsewhere = printed_here_and_elsewhere(code)
+    assert here == elsewhere
 
 
 @every_recipe

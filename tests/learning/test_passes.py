@@ -1,13 +1,12 @@
 """Passes over images: where they differ, where they must not, and what decides it."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from support.elsewhere import printed_here_and_elsewhere
 from torch import nn
 
 from ml_backend.errors import ConfigError
@@ -222,12 +221,9 @@ def test_the_seed_decides_what_is_dropped(predictor):
 
 def test_another_process_draws_the_same():
     """Nothing but the seed decides, in any process."""
-    runs = [
-        subprocess.run([sys.executable, "-c", DIGEST], check=True, capture_output=True, text=True)
-        for _ in range(2)
-    ]
-    assert runs[0].stdout == runs[1].stdout
-    assert len(runs[0].stdout.splitlines()) == 2
+    here, elsewhere = printed_here_and_elsewhere(DIGEST)
+    assert here == elsewhere
+    assert len(here.splitlines()) == 2
 
 
 def test_threads_do_not_see_each_other(predictor):

@@ -1,7 +1,5 @@
 """Results ⇄ label maps: exact both ways, strict about what does not fit."""
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from label_studio_sdk.converter import brush
+from support.elsewhere import printed_here_and_elsewhere
 
 from ml_backend.errors import MalformedRLE, RegionError
 from ml_backend.masks.labels import Label, LabelConfig
@@ -96,9 +95,9 @@ def test_ids_are_the_same_in_another_process_and_differ_by_salt() -> None:
         "c = parse_label_config(make_label_config(['a', 'b']));"
         "print([r['id'] for s in ('', 'x') for r in e(np.eye(3, dtype=np.uint8), c, salt=s)])"
     )
-    runs = {subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2)}
-    assert len(runs) == 1
-    first, second = eval(runs.pop())
+    here, elsewhere = printed_here_and_elsewhere(code)
+    assert here == elsewhere
+    first, second = eval(here)
     assert first != second
 
 

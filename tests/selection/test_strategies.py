@@ -1,13 +1,12 @@
 """One conformance suite over every strategy, and what each one promises beyond it."""
 
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from scipy.cluster.vq import kmeans2
+from support.elsewhere import printed_here_and_elsewhere
 
 from ml_backend.errors import DataError
 from ml_backend.recipe import Selection
@@ -138,12 +137,9 @@ class TestEveryStrategy:
 
 def test_another_process_chooses_the_same():
     """The seed alone decides, not the hash seed or anything else of the process."""
-    code = DIGEST.format(cases=CASES)
-    there = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    here = {}
-    exec("print = lambda row: lines.append(str(row))\n" + code, here | {"lines": (lines := [])})
-    assert len(lines) == len(CASES)
-    assert there.stdout.splitlines() == lines
+    here, elsewhere = printed_here_and_elsewhere(DIGEST.format(cases=CASES))
+    assert len(here.splitlines()) == len(CASES)
+    assert here == elsewhere
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
