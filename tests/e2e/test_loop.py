@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import httpx
@@ -32,14 +32,20 @@ def wait(ready: Callable[[], object], what: str, seconds: float = 240) -> None:
         time.sleep(0.3)
 
 
-def open_task(context: Context, house: Running, split: str = "train") -> Task:
-    """Find a pushed task of this side of the split; ask for another batch when none is open."""
+def open_task(
+    context: Context, house: Running, split: str = "train", besides: Collection[int] = ()
+) -> Task:
+    """Find a pushed task of this side of the split; ask for another batch when none is open.
+
+    `besides`: tasks whose answers the catalog may not know yet.
+    """
     work = context.catalog.work
     for _ in range(3):
         tasks = work.tasks(house.project.id, open_only=True)
         tiles = context.catalog.pool.by_ids(task.tile_id for task in tasks if task.tile_id)
         for task in tasks:
-            if task.tile_id and tiles[task.tile_id].image.split == split:
+            is_wanted = task.tile_id and tiles[task.tile_id].image.split == split
+            if is_wanted and task.id not in besides:
                 return task
         context.catalog.work.tasks(house.project.id)
         jobs = Jobs(house.settings, patient=True)
@@ -170,8 +176,11 @@ def test_a_killed_worker_loses_nothing(context: Context, house: Running) -> None
     project_id = house.project.id
     wait(lambda: not _busy(house), "the end of earlier jobs")
     before = [m.version for m in context.catalog.models.all(project_id) if m.card]
+    answered: list[int] = []
     for split in ("train", "train", "val"):  # one of them may have been learned and deleted
-        submit_truth(context, house, open_task(context, house, split))
+        task = open_task(context, house, split, answered)
+        submit_truth(context, house, task)
+        answered.append(task.id)
     wait(lambda: _running(house, "train"), "the training")
     serving = context.catalog.models.current(project_id)
     worker = _worker_process()
