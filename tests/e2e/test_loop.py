@@ -47,7 +47,6 @@ def open_task(
             is_wanted = task.tile_id and tiles[task.tile_id].image.split == split
             if is_wanted and task.id not in besides:
                 return task
-        context.catalog.work.tasks(house.project.id)
         jobs = Jobs(house.settings, patient=True)
         before = len(context.catalog.rounds.all(house.project.id))
         jobs.request("select", house.project.id)

@@ -77,9 +77,15 @@ def test_restoring_draws_no_random_numbers_and_forgets_nothing(encoder):
 
     class Watch(TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):
-            if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
-                drawn.append(args[0].numel())
-            return func(*args, **(kwargs or {}))
+            kwargs = kwargs or {}
+            # what torch.nn.init dispatches as a whole hides the filling inside it
+            if func in (
+                torch.Tensor.uniform_,
+                torch.Tensor.normal_,
+                torch.nn.init.kaiming_uniform_,
+            ):
+                drawn.append(kwargs.get("tensor", args[0] if args else None).numel())
+            return func(*args, **kwargs)
 
     with Watch():
         restored = restore_network(model.state_dict(), network, 2).eval()
