@@ -3,17 +3,19 @@
 What `benchmark.py infer` runs. The network is segmentation-models-pytorch's Unet with a resnet18,
 as its makers have it, trained for a minute on membranes of ../shared/data, so that its
 probabilities are those of a segmentation; without the data, on drawn discs. Times are the least
-processor time of turns that alternate. Ratios of times are other / ours against MONAI, else ours /
-other.
+processor time of turns that alternate, of one thread: several would count their waiting. Ours and
+the bare passes have the allocator's settings that `brushloop up` gives its processes, MONAI those
+of any Python process. Ratios of times are other / ours against MONAI, else ours / other.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -22,7 +24,9 @@ from typing import Any
 import cv2
 import numpy as np
 from benchmark import DATA, Row, drawn_discs, memory, row, speed
+from benchmark_infer_sides import Material, predictor_of
 
+from ml_backend.host import ALLOCATOR
 from ml_backend.recipe import Network, Prediction, parse_recipe
 
 NETWORK = Network(fold=1, depth=5)  # as smp builds it
@@ -30,19 +34,8 @@ PREDICTION = Prediction(window=256, overlap=64, batch_size=8)
 STEPS = 80
 TURNS = 3
 VNC = DATA / "vnc_mitochondria"
+AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 SMALL = Network(depth=3, decoder_width=4)  # memory beside the network is what is measured
-
-
-@dataclass(frozen=True)
-class Material:
-    """A network that has learned something, an image that it has not seen, and the quickest mode.
-
-    `precision`: of predictions on this machine.
-    """
-
-    state: dict[str, Any]
-    image_HWC: np.ndarray  # noqa: N815
-    precision: str
 
 
 def rows(*, quick: bool = False) -> Iterator[Row]:
@@ -52,7 +45,9 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
 
     small = 16 if quick else 1
     precision = measure(NETWORK, resolve_device("cpu"), clock=time.perf_counter).prediction
-    material = Material(learned(4 if quick else STEPS), unseen(2048 // small), precision)
+    material = Material(
+        learned(4 if quick else STEPS), unseen(2048 // small), precision, NETWORK, PREDICTION
+    )
     yield from times(material)
     yield from sides(material)
     yield from seams(material)
@@ -91,92 +86,45 @@ def unseen(side: int) -> np.ndarray:
     return np.ascontiguousarray(np.pad(image, [*padding, (0, 0)], "symmetric")[:side, :side])
 
 
-def predictor_of(material: Material, precision: str) -> Any:
-    """Give the predictor that serves, scores and exports."""
-    from ml_backend.learning.inference import predictor_from_state
-
-    return predictor_from_state(material.state, NETWORK, 1, PREDICTION, precision=precision)
-
-
 def times(material: Material) -> Iterator[Row]:
     """What normalising, cutting and blending cost, and what people use otherwise."""
-    predictor = predictor_of(material, material.precision)
-    calls = {
-        "ours": lambda: predictor.probs(material.image_HWC),
-        "bare": bare_passes(material),
-        "monai": monai_windows(material),
-    }
-    best = alternate(calls, TURNS)
-    side = len(material.image_HWC)
+    with tempfile.TemporaryDirectory() as folder:
+        material.save(Path(folder))
+        best = alternate(Path(folder), {"ours": ALLOCATOR, "bare": ALLOCATOR, "monai": {}}, TURNS)
+    side, mode = len(material.image_HWC), predictor_of(material, material.precision).mode
     ratio = best["ours"] / best["bare"]
-    case = f"an image of {side}² by the bare forward passes, {predictor.mode}"
+    case = f"an image of {side}² by the bare forward passes, {mode}"
     yield row(case, best["ours"], best["bare"], ratio, "ms", 1.05, holds=ratio <= 1.05)
     target = 2.3 if material.precision == "bfloat16" else 1.0
-    case = f"an image of {side}², {predictor.mode}, against MONAI in float32"
+    case = f"an image of {side}², {mode}, against MONAI in float32"
     yield speed(case, best["ours"], best["monai"], target=target)
 
 
-def bare_passes(material: Material) -> Callable[[], None]:
-    """Make a call of the network alone: the same windows, normalised before, in the same mode."""
-    import torch
+def alternate(folder: Path, kinds: Mapping[str, Mapping[str, str]], turns: int) -> dict[str, float]:
+    """The least processor time of each kind of call, ms; turn by turn: noise hits all alike.
 
-    from ml_backend.learning.device import autocast
-    from ml_backend.learning.networks import image_stats, normalise, restore_network
-    from ml_backend.masks.tiles import cut
-
-    model = restore_network(material.state, NETWORK, 1).eval()
-    image = material.image_HWC
-    windows = cut(*image.shape[:2], PREDICTION.window, PREDICTION.overlap)
-    size = PREDICTION.batch_size
-    stats = np.array([image_stats(image)])
-    batches = [
-        normalise(
-            np.stack([image[window.slices] for window in windows[start : start + size]]), stats
-        )
-        for start in range(0, len(windows), size)
-    ]
-
-    def call() -> None:
-        for batch in batches:
-            with torch.inference_mode(), autocast(torch.device("cpu"), material.precision):
-                model(batch)
-
-    return call
-
-
-def monai_windows(material: Material) -> Callable[[], np.ndarray]:
-    """Make a call of MONAI's sliding windows with the plain network, float32, same overlap."""
-    import torch
-    from monai.inferers import sliding_window_inference
-
-    from ml_backend.learning.networks import normalise, restore_network, to_probs
-
-    model = restore_network(material.state, NETWORK, 1).eval()
-    model.to(memory_format=torch.contiguous_format)
-
-    def call() -> np.ndarray:
-        with torch.inference_mode():
-            logits = sliding_window_inference(
-                normalise(material.image_HWC[None]).contiguous(),
-                roi_size=(PREDICTION.window, PREDICTION.window),
-                sw_batch_size=PREDICTION.batch_size,
-                predictor=model,
-                overlap=PREDICTION.overlap / PREDICTION.window,
-                mode="gaussian",
+    Each in a process of its own, with its additions to the environment.
+    """
+    best = dict.fromkeys(kinds, float("inf"))
+    with ExitStack() as running:
+        children = {
+            kind: running.enter_context(
+                subprocess.Popen(
+                    [sys.executable, Path(__file__).with_name("benchmark_infer_sides.py"),
+                     kind, folder],
+                    env={**os.environ, "OMP_NUM_THREADS": "1", **additions},
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                )
             )
-            return to_probs(logits)[0].numpy()
-
-    return call
-
-
-def alternate(calls: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
-    """The least processor time of each call, ms; turn by turn, so that noise hits all alike."""
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in range(turns):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            best[name] = min(best[name], 1000 * (time.process_time() - start))
+            for kind, additions in kinds.items()
+        }  # fmt: skip
+        for _ in range(turns):
+            for kind, child in children.items():
+                print(file=child.stdin, flush=True)
+                answer = child.stdout.readline() if child.stdout else ""
+                if not answer:
+                    raise SystemExit(f"the measurement of {kind} ended early")
+                best[kind] = min(best[kind], float(answer))
     return best
 
 
@@ -225,7 +173,11 @@ def growth(small: int, large: int) -> Iterator[Row]:
 
 
 def peak_of_stream(side: int) -> dict[str, int]:
-    """Predict a memory map of side² pixels in a process of its own; bytes."""
+    """Predict a memory map of side² pixels in a process of its own; bytes.
+
+    What is freed goes back to the system at once there. Else glibc keeps up to some 60 MiB for
+    later, now more and now less of it, and that would be measured.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.raw"
         tile = np.random.default_rng(0).integers(0, 256, (min(side, 250), side, 3), np.uint8)
@@ -233,7 +185,9 @@ def peak_of_stream(side: int) -> dict[str, int]:
             for start in range(0, side, len(tile)):
                 file.write(tile[: side - start].tobytes())
         command = [sys.executable, __file__, str(path), str(side)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env={**os.environ, **AT_ONCE}, check=True, capture_output=True, text=True
+        )
     found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return found
 

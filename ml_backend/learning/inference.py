@@ -14,6 +14,7 @@ from ml_backend.learning.calibration import temper
 from ml_backend.learning.device import describe_mode, resolve_device
 from ml_backend.learning.forward import PLAIN, Forward, Seen
 from ml_backend.learning.inside import Seed
+from ml_backend.learning.merging import merge_norms
 from ml_backend.learning.networks import image_stats, restore_network
 from ml_backend.learning.views import first_views
 from ml_backend.masks.tiles import Window, blend, cut
@@ -246,8 +247,9 @@ def predictor_from_state(
     overlapping: bool = False,
 ) -> Predictor:
     """The predictor of stored weights. Raises `ModelFileError` when they do not fit."""
+    model = restore_network(state, network, classes, overlapping=overlapping)
     return Predictor(
-        restore_network(state, network, classes, overlapping=overlapping),
+        merge_norms(model, 2 * network.multiple),
         classes,
         window=prediction.window,
         overlap=prediction.overlap,

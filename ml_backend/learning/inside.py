@@ -88,8 +88,8 @@ class Inside:
         self._seen.features_ND = features[-1].float().mean(dim=(2, 3))
 
     def _keep_input(self, _head: nn.Module, inputs: tuple[Tensor]) -> None:
-        self._seen.input_NCHW = inputs[0]
-        if self._seen.ends:
+        if self._seen.ends:  # else it would only hold memory that the next run could use
+            self._seen.input_NCHW = inputs[0]
             raise _AtHead
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ml_backend.learning.device import PRECISIONS, autocast
+from ml_backend.learning.merging import merge_norms
 from ml_backend.learning.networks import build_network, channels_last
 from ml_backend.recipe import Network
 
@@ -42,13 +43,15 @@ def measure(network: Network, device: torch.device, *, clock: Clock) -> Precisio
     """
     bare = network.model_copy(update={"encoder_weights": None, "dropout": 0.0})
     model = channels_last(build_network(bare, 1, seed=0).to(device))
+    merged = merge_norms(build_network(bare, 1, seed=0), 2 * network.multiple)  # as they predict
+    predicting = channels_last(merged.to(device))
     side = math.ceil(_SIDE / network.multiple) * network.multiple
     draws = np.random.default_rng(0).standard_normal((_WINDOWS, side, side, 3), np.float32)
     images = torch.from_numpy(draws).permute(0, 3, 1, 2).to(device)
 
     def look(precision: str) -> bool:
         with torch.inference_mode(), autocast(device, precision):
-            return bool(torch.isfinite(model(images)).all())  # which waits for the device
+            return bool(torch.isfinite(predicting(images)).all())  # which waits for the device
 
     def learn(precision: str) -> bool:
         with autocast(device, precision):
@@ -57,7 +60,6 @@ def measure(network: Network, device: torch.device, *, clock: Clock) -> Precisio
         sums: list[Tensor] = [gradient.sum() for gradient in found if gradient is not None]
         return bool(torch.isfinite(torch.stack(sums)).all())
 
-    model.eval()
     prediction = _race(look, list(PRECISIONS), clock)
     model.train()
     training = _race(learn, [name for name in PRECISIONS if name != "float16"], clock)

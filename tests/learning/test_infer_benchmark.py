@@ -59,7 +59,7 @@ def test_windows_laid_side_by_side_would_be_seen(infer, monkeypatch):
             return np.stack([1 - foreground, foreground])
 
     monkeypatch.setattr(infer, "predictor_of", lambda *_: Jumping())
-    rows = list(infer.seams(infer.Material({}, image, "float32")))
+    rows = list(infer.seams(infer.Material({}, image, "float32", infer.NETWORK, infer.PREDICTION)))
     assert [row["holds"] for row in rows] == [False, False]
 
 

@@ -23,6 +23,7 @@ class _Race:
         self._kind = "float32"
         monkeypatch.setattr(module, "autocast", self._autocast)
         monkeypatch.setattr(module, "build_network", lambda *_, **__: self)
+        monkeypatch.setattr(module, "merge_norms", lambda *_: self)
 
     def _autocast(self, _device, name):
         self._kind = name
