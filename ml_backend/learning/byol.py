@@ -22,8 +22,8 @@ from ml_backend.learning.checkpoint import fingerprint, load_checkpoint, save_ch
 from ml_backend.learning.device import autocast, resolve_device
 from ml_backend.learning.networks import build_network, fill_encoder, normalise
 from ml_backend.learning.optimizing import (
+    Follower,
     build_optimizer,
-    follow,
     optimizer_tensors,
     restore_optimizer,
     warm_cosine,
@@ -102,6 +102,7 @@ def pretrain(
 def _learn(run: "_Run", twins: Twins, steps: range) -> tuple[float, float]:
     """Take the networks through `steps`; returns the means of loss and spread."""
     settings = run.settings
+    target = Follower(run.target, run.online)
     sums = torch.zeros(2, device=run.place)
     for step, batch in zip(steps, twins.batches(steps), strict=True):
         for group in run.optimizer.param_groups:
@@ -110,7 +111,7 @@ def _learn(run: "_Run", twins: Twins, steps: range) -> tuple[float, float]:
         run.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         run.optimizer.step()
-        follow(run.target, run.online, momentum(step, settings))
+        target.move(momentum(step, settings))
         sums += torch.stack([loss.detach(), spread])
     loss_sum, spread_sum = sums.tolist()  # the epoch's only wait for an accelerator
     if not math.isfinite(loss_sum):

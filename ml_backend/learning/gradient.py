@@ -69,11 +69,11 @@ def backward(
     `at_once` patches go through the network at a time. Returns the loss, and logits and target of
     the whole batch, on every process the same.
     """
-    before = _Before(model, images.device)
     parts = torch.split(images, at_once)
     if len(parts) == 1:
         own = forward(images)
     else:
+        before = _Before(model, images.device)
         with torch.no_grad():
             own = torch.cat([forward(part) for part in parts])
         before.restore()  # the second pass drops out and counts as the first did

@@ -31,14 +31,25 @@ def warm_cosine(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-@torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights (and running statistics) towards the model's by 1 - decay."""
-    own, other = average.state_dict(), model.state_dict()
-    names = [name for name, value in own.items() if value.is_floating_point()]
-    torch._foreach_lerp_([own[n] for n in names], [other[n] for n in names], 1 - decay)
-    for name in own.keys() - names:
-        own[name].copy_(other[name])
+class Follower:
+    """An average of a model's weights (and running statistics) that moves towards them.
+
+    It holds on to the tensors of both, since looking them up by name takes as long as a step of a
+    small network: for as long as neither is given other tensors, an epoch, say.
+    """
+
+    def __init__(self, average: nn.Module, model: nn.Module) -> None:
+        own, other = average.state_dict(), model.state_dict()
+        names = [name for name, value in own.items() if value.is_floating_point()]
+        self._moved = [own[name] for name in names], [other[name] for name in names]
+        self._copied = [(own[name], other[name]) for name in own.keys() - names]
+
+    @torch.no_grad()
+    def move(self, decay: float) -> None:
+        """Move by 1 - decay of the way; counters are copied."""
+        torch._foreach_lerp_(*self._moved, 1 - decay)
+        for own, other in self._copied:
+            own.copy_(other)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

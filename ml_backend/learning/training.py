@@ -22,7 +22,7 @@ from ml_backend.learning.job import Job
 from ml_backend.learning.losses import Loss, make_loss, weights_of
 from ml_backend.learning.metrics import Confusion, PixelCounts
 from ml_backend.learning.networks import normalise
-from ml_backend.learning.optimizing import follow
+from ml_backend.learning.optimizing import Follower
 from ml_backend.learning.ranks import how_many, train_in_ranks
 from ml_backend.learning.references import Reference
 from ml_backend.learning.run import EpochRecord, Run, Trained
@@ -190,6 +190,7 @@ def _train_epoch(
 
     total = torch.zeros((), device=place)
     counts = PixelCounts(run.classes, place, overlapping=run.overlapping)
+    average = Follower(run.average, model)
     waited, began = 0.0, clock()
     for step in steps:
         asked = clock()
@@ -204,7 +205,7 @@ def _train_epoch(
         )
         torch.nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
         run.optimizer.step()
-        follow(run.average, model, min(settings.average, (1 + step) / (10 + step)))
+        average.move(min(settings.average, (1 + step) / (10 + step)))
         total += cost
         counts.add(logits, truth)
     mean = float(total) / len(steps)  # the epoch's only wait for an accelerator

@@ -8,6 +8,7 @@ from ml_backend.errors import ConfigError, DataError, LearningError, NothingToLe
 from ml_backend.learning import byol
 from ml_backend.learning.byol import momentum, pretrain
 from ml_backend.learning.networks import build_network
+from ml_backend.learning.optimizing import Follower
 from ml_backend.learning.references import Reference
 from ml_backend.learning.training import train
 from ml_backend.learning.twins import Twins
@@ -61,15 +62,19 @@ def test_the_loss_falls_and_nothing_collapses(pictures):
 def test_the_target_follows_as_an_average(pictures, monkeypatch):
     """After a step it is momentum x its own weights + the rest of the online ones."""
     seen = []
-    whole = byol.follow
 
-    def watched(target, online, decay):
-        before = target.projector[0].weight.clone()
-        whole(target, online, decay)
-        seen.append((before, online.projector[0].weight.detach().clone(),
-                     target.projector[0].weight.clone(), decay))  # fmt: skip
+    class Watched(Follower):
+        def __init__(self, target, online):
+            super().__init__(target, online)
+            self.target, self.online = target, online
 
-    monkeypatch.setattr(byol, "follow", watched)
+        def move(self, decay):
+            before = self.target.projector[0].weight.clone()
+            super().move(decay)
+            seen.append((before, self.online.projector[0].weight.detach().clone(),
+                         self.target.projector[0].weight.clone(), decay))  # fmt: skip
+
+    monkeypatch.setattr(byol, "Follower", Watched)
     pretrain(pictures(), recipe=make(momentum=0.9, steps=3, epochs=1))
     assert len(seen) == 3
     for before, online, after, decay in seen:
