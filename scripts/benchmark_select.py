@@ -5,7 +5,9 @@ one, else ours / other: a target above 1 in a row of a strategy against np.argpa
 may cost at most. Pools are drawn at random; the first batch's row reads ../shared/data.
 """
 
+import json
 import logging
+import os
 import resource
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 from benchmark import DATA, Row, agree, best_of, memory, peak_of, row, speed
 
+from ml_backend.host import ALLOCATOR
 from ml_backend.recipe import Network, Prediction, Scoring, Selection
 from ml_backend.selection.strategies import STRATEGIES, Pool
 
@@ -46,7 +49,7 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
     yield from ranked(10**4 if quick else 10**6)
     yield from naive(10**3 if quick else 10**4)
     yield from growth(10**4 if quick else 10**5)
-    yield from scoring(8 if quick else 32, 64 if quick else 256)
+    yield from scoring_apart(8 if quick else 32, 64 if quick else 256)
     yield from flat(100 if quick else 1000)
     yield from first_batch()
 
@@ -107,9 +110,29 @@ def growth(count: int) -> Iterator[Row]:
         yield memory(f"{name}, memory by float32 embeddings", peak, size, target=2)
 
 
+def scoring_apart(images: int, side: int) -> Iterator[Row]:
+    """Give the rows of `scoring` from a process with the allocator's settings of the product's."""
+    code = f"import benchmark_select; benchmark_select.tell_scoring({images}, {side})"
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **ALLOCATOR},
+        check=True, capture_output=True, text=True, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    yield from json.loads(told.stdout)
+
+
+def tell_scoring(images: int, side: int) -> None:
+    """Print the rows of `scoring` as JSON."""
+    print(json.dumps(list(scoring(images, side))))
+
+
 def scoring(images: int, side: int) -> Iterator[Row]:
-    """Passes and scores of a pool, against the bare forward passes of the same network."""
+    """Passes and scores of a pool, against the bare forward passes of the same network.
+
+    Processor time of one thread: several would count their waiting.
+    """
     import torch
+
+    torch.set_num_threads(1)
 
     from ml_backend.learning.device import autocast
     from ml_backend.learning.inference import predictor_from_state
@@ -265,13 +288,13 @@ def most_like(points: np.ndarray, scores: np.ndarray) -> list[int]:
 
 
 def in_turns(*calls: Callable[[], Any]) -> list[float]:
-    """Shortest duration of each call, ms; they take turns, so that a busy machine hits them all."""
+    """Least processor time of each call, ms; they take turns: a busy machine hits them all."""
     durations: list[list[float]] = [[] for _ in calls]
-    for _ in range(4):  # the first is for warming up
+    for _ in range(6):  # the first is for warming up
         for call, known in zip(calls, durations, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            known.append(1000 * (time.perf_counter() - start))
+            known.append(1000 * (time.process_time() - start))
     return [min(known[1:]) for known in durations]
 
 

@@ -24,11 +24,9 @@ def expected_objects(
 def _of_label(probs_HW: NDArray[np.floating[Any]], said_HW: NDArray[np.bool_]) -> float:
     if not said_HW.any():
         return 0.0
-    count, numbers_HW, stats, _ = cv2.connectedComponentsWithStats(
-        said_HW.astype(np.uint8), connectivity=8
-    )
-    areas = stats[:, cv2.CC_STAT_AREA]
-    sums = np.bincount(numbers_HW.ravel(), weights=probs_HW.ravel(), minlength=count)
+    _, numbers_HW = cv2.connectedComponents(said_HW.astype(np.uint8), connectivity=8)
+    numbers_P = numbers_HW[said_HW]
+    areas = np.bincount(numbers_P)
+    sums = np.bincount(numbers_P, weights=probs_HW[said_HW])
     counted = areas >= _SPECK
-    counted[0] = False  # the background
     return float((sums[counted] / areas[counted]).sum())
