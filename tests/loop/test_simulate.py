@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from ml_backend.errors import ConfigError, DataError, NothingToLearn, StoreError
 from ml_backend.loop.context import silent
 from ml_backend.loop.simulate import run
 from ml_backend.loop.simulate.figures import collect
+from ml_backend.loop.simulate.likeness import likeness_of
 from ml_backend.loop.simulate.material import read_material
 from ml_backend.loop.simulate.plan import (
     Part,
@@ -240,7 +242,10 @@ def test_which_images_judge(folder, tmp_path):
     assert [name for name, _ in read(source_of(tmp_path), 32).set_aside] == ["0.png"]
     for path in masks.iterdir():
         Picture.new("L", (64, 64)).save(path)
-    with pytest.raises(NothingToLearn, match=r"must both show an object; 1 images cannot be used"):
+    with pytest.raises(NothingToLearn, match=r"show an object; 1 images .* the first: 0\.png: "):
+        read(source_of(tmp_path), 32)
+    shutil.copy(images / "1.png", images / "0.png")
+    with pytest.raises(NothingToLearn, match=r"must both show an object$"):
         read(source_of(tmp_path), 32)
     for name in ("1.png", "2.png", "3.png"):
         (masks / name).unlink()
@@ -277,4 +282,9 @@ def test_the_report_is_complete_and_repeatable(played):
     assert [line.split(":")[0] for line in written.lines] == ["random", "top"]
     assert write_report(played.plan, played.material, played.records) == written
     assert (written.folder / "report.md").read_text() == text
-    assert collect(played.plan, played.records).baseline.tiles.tolist() == [[2, 4, 6]]
+    likeness = likeness_of(played.material)
+    result = collect(played.plan, played.records, likeness)
+    assert result.baseline.tiles.tolist() == [[2, 4, 6]]
+    chosen = [played.records.read(Unit("top", 0, number)).chosen for number in (1, 2)]
+    expected = [likeness.repeated(tiles) for tiles in chosen]
+    assert result.curves["top"].repeated[0, 1:].tolist() == expected

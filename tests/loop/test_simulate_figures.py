@@ -17,6 +17,7 @@ from ml_backend.loop.simulate.figures import (
     reach,
     tiles_to,
 )
+from ml_backend.loop.simulate.likeness import closest
 
 
 def curve(iou, objects=None, tiles=(10, 20, 40)):
@@ -24,7 +25,7 @@ def curve(iou, objects=None, tiles=(10, 20, 40)):
     iou = np.array(iou, np.float64)
     tiles = np.broadcast_to(np.array(tiles, np.float64), iou.shape)
     objects = tiles if objects is None else np.array(objects, np.float64)
-    return Curve("any", iou, tiles, tiles, tiles * 100, objects, tiles * 0)
+    return Curve("any", iou, tiles, tiles, tiles * 100, objects, tiles * 0, tiles * 0)
 
 
 def test_area_is_the_mean_height_by_tiles():
@@ -50,6 +51,18 @@ def test_differences_at_equal_objects():
         [(5 * 0.25 + 5 * 0.35) / 10 - 0.2]
     )
     assert at_equal_cost(other, costly, lambda row: row.objects).tolist() == pytest.approx([0.1])
+
+
+def test_near_duplicates_are_the_closest_pairs():
+    """Of 15 tiles, 105 pairs, the two closest; a batch repeats what has its mate in it."""
+    looks = np.arange(15, dtype=np.float32)[:, None] ** 2
+    looks[9], looks[4] = looks[8] + 0.5, looks[3] + 0.25
+    near = closest(looks)
+    assert near.limit == 0.5
+    assert near.repeated([3, 4, 8, 0]) == pytest.approx(0.5)
+    assert near.repeated([8, 9]) == 1
+    assert near.repeated([3, 8, 0]) == 0
+    assert near.repeated([4]) == 0
 
 
 def test_first_crossing_is_interpolated():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ml_backend.loop.simulate.likeness import Likeness
 from ml_backend.loop.simulate.plan import BASELINE, Plan, Unit, ceiling_of, longer_of, start_of
 from ml_backend.loop.simulate.records import Record, Records
 
@@ -29,7 +30,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Curve:
-    """One strategy: mean IoU on the test set over what it cost."""
+    """One strategy: mean IoU on the test set over what it cost.
+
+    `repeated`: the share of each batch that has a near-duplicate in it.
+    """
 
     name: str
     iou: Floats
@@ -38,6 +42,7 @@ class Curve:
     foreground: Floats
     objects: Floats
     lift: Floats
+    repeated: Floats
 
     @property
     def area(self) -> Floats:
@@ -77,7 +82,7 @@ class Result:
         return self.curves[BASELINE]
 
 
-def collect(plan: Plan, records: Records) -> Result:
+def collect(plan: Plan, records: Records, likeness: Likeness) -> Result:
     """Read all trainings of a plan. Raises `NotFound` when one is missing."""
     seeds, rounds = range(plan.seeds), range(1, plan.rounds + 1)
     starts = {seed: records.read(start_of(seed)) for seed in seeds}
@@ -99,6 +104,7 @@ def collect(plan: Plan, records: Records) -> Result:
             column(lambda record: record.foreground),
             column(lambda record: record.objects),
             column(lambda record: record.lift),
+            column(lambda record: likeness.repeated(record.chosen)),
         )
 
     arms = {ceiling_of(1): 0}

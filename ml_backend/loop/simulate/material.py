@@ -204,7 +204,10 @@ def _some(rows: Sequence[Any], most: int, number: int) -> list[Any]:
 def _check(pool: Sequence[Any], test: Sequence[Any], faults: Sequence[tuple[str, str]]) -> None:
     if sum(row[2] for row in pool) and sum(row[2] for row in test):
         return
-    why = f"; {len(faults)} images cannot be used, the first: {': '.join(faults[0])}" * bool(faults)
+    why = "".join(
+        f"; {len(faults)} images cannot be used, the first: {name}: {fault}"
+        for name, fault in faults[:1]
+    )
     raise NothingToLearn(
         f"the masks of {len(pool)} tiles to choose from and {len(test)} to judge by must both "
         f"show an object{why}"

@@ -23,6 +23,7 @@ from ml_backend.loop.simulate.figures import (
     null_area,
     reach,
 )
+from ml_backend.loop.simulate.likeness import Likeness, likeness_of
 from ml_backend.loop.simulate.material import Material
 from ml_backend.loop.simulate.plan import BASELINE, Plan, all_units, ceiling_of, longer_of
 from ml_backend.loop.simulate.records import Records
@@ -40,8 +41,9 @@ class Written:
 
 def write_report(plan: Plan, material: Material, records: Records) -> Written:
     """Write all three from what is kept; the same trainings give the same CSV and text."""
-    result = collect(plan, records)
-    records.publish(CURVES, curves_csv(plan, material, records))
+    likeness = likeness_of(material)
+    result = collect(plan, records, likeness)
+    records.publish(CURVES, curves_csv(plan, material, records, likeness))
     records.publish(PICTURE, draw(result, title_of(plan, material)))
     text = report_of(plan, material, records, result)
     records.publish(REPORT, text.encode())
@@ -61,20 +63,22 @@ def _short(folder: Path) -> str:
     return "/".join(folder.parts[-2:])
 
 
-def curves_csv(plan: Plan, material: Material, records: Records) -> bytes:
+def curves_csv(plan: Plan, material: Material, records: Records, likeness: Likeness) -> bytes:
     """One line a training."""
     text = io.StringIO()
     heads = ["arm", "seed", "round", "tiles", "images", "foreground_px", "objects", "steps", "iou"]
     heads += [f"iou_{label}" for label in material.labels] if len(material.labels) > 1 else []
-    heads += ["dice", "accuracy", "lift", "seconds"]
+    heads += ["dice", "accuracy", "lift", "repeated", "seconds"]
     table = csv.DictWriter(text, heads, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for unit in all_units(plan):
         record = records.read(unit)
         row = asdict(record) | {"foreground_px": record.foreground}
+        if not unit.arm.startswith("ceiling"):  # which is no batch
+            row["repeated"] = likeness.repeated(record.chosen)
         labels = zip(material.labels, record.iou_by_label, strict=True)
         row |= {f"iou_{label}": value for label, value in labels}
-        table.writerow({key: _cell(row[key]) for key in heads})
+        table.writerow({key: _cell(row.get(key)) for key in heads})
     return text.getvalue().encode()
 
 
@@ -231,14 +235,17 @@ def _costs(result: Result) -> str:
             "" if own else gain(lambda row: row.foreground),
             "" if own else gain(lambda row: row.objects),
             "-" if own else f"{np.nanmean(curve.lift[:, 1:]):+.1f}",
+            f"{curve.repeated[:, 1:].mean():.0%}",
         ])  # fmt: skip
     heads = ["strategy", "tiles", "images", "foreground px", "objects", "at equal foreground",
-             "at equal objects", "lift, SD"]  # fmt: skip
+             "at equal objects", "lift, SD", "repeated"]  # fmt: skip
     text = (
         "Tiles, source images, labelled pixels and outlined objects at the end, means over seeds. "
         "*At equal …*: the difference on the way, over that cost in place of tiles, as far as both "
         "have spent it. *Lift*: how far the mean score of a batch lies above the pool's, in its "
-        "standard deviations."
+        "standard deviations. *Repeated*: the share of a batch that has a near-duplicate in the "
+        "same batch; of all pairs of the pool the hundredth that look most alike, by colours and "
+        "texture, are near-duplicates."
     )
     return _table(heads, rows) + "\n\n" + text
 
