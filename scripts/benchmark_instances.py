@@ -36,7 +36,7 @@ from ml_backend.store.pairs import match_masks
 
 RECIPE = Path(__file__).resolve().parents[1] / "configs/instances.yaml"
 SEEDS = 3
-SMALL = {"training.steps": 150, "training.epochs": 3}
+SMALL = {"training.steps": 900, "training.epochs": 9}
 DRAWN = 24  # images, where there are no real ones
 SHOWN, CUT, CELL, COLOURS = 3, 160, 240, 64
 
