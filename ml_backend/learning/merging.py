@@ -8,6 +8,7 @@ from collections import Counter
 
 import torch
 from torch import Tensor, nn
+from torch.nn import BatchNorm2d, Conv2d
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _TOLERANCE = 1e-3  # of the largest logit; rounding alone stays a hundred times below
@@ -37,29 +38,29 @@ def merge_norms(model: nn.Module, side: int) -> nn.Module:
     return model
 
 
-def _run(model: nn.Module, probe: Tensor) -> tuple[Tensor, list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
+def _run(model: nn.Module, probe: Tensor) -> tuple[Tensor, list[tuple[Conv2d, BatchNorm2d]]]:
     """The logits, and each convolution with the normalisation of its output."""
-    outputs: list[tuple[nn.Conv2d, Tensor]] = []  # held, so that no other tensor gets its place
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    outputs: list[tuple[Conv2d, Tensor]] = []  # held, so that no other tensor gets its place
+    pairs: list[tuple[Conv2d, BatchNorm2d]] = []
     uses: Counter[nn.Module] = Counter()
 
     def convolved(conv: nn.Module, _given: object, output: Tensor) -> None:
-        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(conv, Conv2d)
         uses[conv] += 1
         outputs.append((conv, output))
 
     def normalised(norm: nn.Module, given: tuple[Tensor]) -> None:
-        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(norm, BatchNorm2d)
         uses[norm] += 1
         pairs.extend((conv, norm) for conv, output in outputs if output is given[0])
 
     hooks = [
         module.register_forward_hook(convolved)
-        if isinstance(module, nn.Conv2d)
+        if isinstance(module, Conv2d)
         else module.register_forward_pre_hook(normalised)
         for module in model.modules()
-        if isinstance(module, nn.Conv2d)
-        or (isinstance(module, nn.BatchNorm2d) and module.running_mean is not None)
+        if isinstance(module, Conv2d)
+        or (isinstance(module, BatchNorm2d) and module.running_mean is not None)
     ]
     try:
         logits: Tensor = model(probe)
