@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,19 @@ def house(studio_executable: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     wishes = Wishes(home=home, recipe=recipe, studio=studio_executable)
     with up(wishes, print) as running:
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the processes of the house said last stands below the failure of a test of it."""
+    report = yield
+    house = getattr(item, "funcargs", {}).get("house")
+    if report.failed and isinstance(house, Running):
+        for log in sorted((house.settings.home / "logs").glob("*.log")):
+            report.sections.append((log.name, log.read_text(errors="replace")[-4000:]))
+    return report
 
 
 @pytest.fixture
