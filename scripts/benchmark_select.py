@@ -130,9 +130,11 @@ def scoring(images: int, side: int) -> Iterator[Row]:
 
     Processor time of one thread: several would count their waiting.
     """
+    import cv2
     import torch
 
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
     from ml_backend.learning.device import autocast
     from ml_backend.learning.inference import predictor_from_state

@@ -34,7 +34,7 @@ def foreground_random(
     `DataError` without foreground shares.
     """
     weights_N = _logs("foreground_random", "foreground share", pool.foreground_N)
-    drawn = highest(weights_N + rng.gumbel(size=len(pool)), size // 2, rng)
+    drawn = highest(weights_N + _gumbel(rng, len(pool)), size // 2, rng)
     rest = np.delete(np.arange(len(pool)), drawn)
     return np.concatenate([drawn, rng.choice(rest, size - len(drawn), replace=False)])
 
@@ -156,7 +156,12 @@ def _beta(settings: Selection, usual: tuple[float, float], number: int) -> float
 def _noisy(
     strategy: str, what: str, values_N: Floats, beta: float, rng: np.random.Generator
 ) -> Floats:
-    return _logs(strategy, what, values_N) + rng.gumbel(scale=1 / beta, size=len(values_N))
+    return _logs(strategy, what, values_N) + _gumbel(rng, len(values_N)) / beta
+
+
+def _gumbel(rng: np.random.Generator, count: int) -> Floats:
+    """Draws of Gumbel(0, 1), in half the time of numpy's own."""
+    return np.asarray(-np.log(rng.standard_exponential(count)))
 
 
 def _logs(strategy: str, what: str, values_N: Floats | None) -> Floats:
