@@ -11,7 +11,7 @@ from ml_backend.cli.options import Labels, MaskValues, RecipeFile
 if TYPE_CHECKING:
     from ml_backend.recipe import Recipe
 
-USUAL = "random,foreground_random,top,stochastic_batch,power,class_power"
+USUAL = "random,foreground_random,top,stochastic_batch,power,class_power,diverse_batch"
 
 
 @app.command(

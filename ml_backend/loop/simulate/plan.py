@@ -14,7 +14,7 @@ BASELINE = "random"
 
 SMALL: dict[str, Any] = {
     "network": {"encoder": "tu-test_resnet", "depth": 3, "decoder_width": 8, "fold": 2},
-    "training": {"steps": 150, "epochs": 1, "patch": 128, "learning_rate": 6e-3},
+    "training": {"steps": 400, "epochs": 1, "patch": 128, "learning_rate": 6e-3},
     "prediction": {"batch_size": 32},
     "scoring": {"passes": "single"},
     "pool": {"tile": 128},
