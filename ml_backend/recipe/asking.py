@@ -54,7 +54,7 @@ _Beta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Selection(Section):
     """What is asked next."""
 
-    strategy: str = Field("stochastic_batch", description="Name of the strategy.")
+    strategy: str = Field("power", description="Name of the strategy.")
     first: Literal["clusters", "random"] = Field(
         "clusters",
         description="How a batch is chosen while there is no model: some of each kind of image, "

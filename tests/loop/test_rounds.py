@@ -216,7 +216,7 @@ def test_without_a_model_there_is_nothing_to_show(house):
 def test_a_round_with_a_model_is_chosen_by_its_strategy(trained):
     """The record holds strategy, version and the scores it went by."""
     second = trained.catalog.rounds.all(trained.project_id)[1]
-    assert second.strategy == "stochastic_batch"
+    assert second.strategy == "power"
     assert second.model == f"p{trained.project_id}-v1"
     why = [item.why for item in second.chosen]
     assert (why.count("strategy"), why.count("audit")) == (2, 2)
