@@ -28,6 +28,9 @@ def simulate(
         str, typer.Option(help="Strategies by name, with commas; random is always among them.")
     ] = USUAL,
     seeds: Annotated[int, typer.Option(min=1, help="How often each is played.")] = 5,
+    first_seed: Annotated[
+        int, typer.Option(min=0, help="The first seed: others confirm what some have shown.")
+    ] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Choices after the start.")] = 4,
     start: Annotated[
         int | None, typer.Option(min=1, help="Random tiles to start with [default: a batch].")
@@ -85,6 +88,7 @@ def simulate(
             "recipe": base,
             "strategies": tuple(name.strip() for name in strategies.split(",") if name.strip()),
             "seeds": seeds,
+            "first_seed": first_seed,
             "rounds": rounds,
             "start": start,
             "longer": longer,

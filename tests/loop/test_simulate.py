@@ -197,6 +197,22 @@ def test_a_folder_holds_one_question(folder, played, tmp_path):
         open_simulation(folder, tmp_path / "full")
 
 
+def test_later_seeds_stand_for_themselves(folder, tmp_path):
+    """Seeds from 1 on: the report reads those alone, and gives what one of all seeds gives."""
+    both = open_simulation(folder, tmp_path / "both", seeds=2)
+    play(both)
+    later = open_simulation(folder, tmp_path / "later", seeds=1, first_seed=1)
+    play(later)
+    all_rows = numbers(both.records.folder)
+    expected = {key: row for key, row in all_rows.items() if row["seed"] == 1}
+    assert 0 < len(expected) < len(all_rows)
+    assert numbers(later.records.folder) == expected
+    write_report(later.plan, later.material, later.records)
+    assert "1 seeds from 1 on" in (tmp_path / "later" / "report.md").read_text()
+    rows = (tmp_path / "later" / "curves.csv").read_text().splitlines()[1:]
+    assert {row.split(",")[1] for row in rows} == {"1"}
+
+
 def test_changed_images_and_damaged_files_are_said(tmp_path):
     """Masks that changed meanwhile, and records that are none."""
     make_folders(tmp_path / "pictures", 3)

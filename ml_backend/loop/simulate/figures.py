@@ -84,7 +84,7 @@ class Result:
 
 def collect(plan: Plan, records: Records, likeness: Likeness) -> Result:
     """Read all trainings of a plan. Raises `NotFound` when one is missing."""
-    seeds, rounds = range(plan.seeds), range(1, plan.rounds + 1)
+    seeds, rounds = plan.played, range(1, plan.rounds + 1)
     starts = {seed: records.read(start_of(seed)) for seed in seeds}
 
     def curve_of(name: str) -> Curve:

@@ -41,14 +41,16 @@ class Source(Section):
 class Plan(Section):
     """Strategies, seeds and rounds on one source.
 
-    `start`: tiles before the first choice; None is a batch. `longer`: the controls are trained
-    this many times as long as the curves are; 1 leaves the long ones out.
+    `seeds`: how many, from `first_seed` on. `start`: tiles before the first choice; None is a
+    batch. `longer`: the controls are trained this many times as long as the curves are; 1 leaves
+    the long ones out.
     """
 
     source: Source
     recipe: Recipe
     strategies: tuple[str, ...]
     seeds: int = Field(5, ge=1)
+    first_seed: int = Field(0, ge=0)
     rounds: int = Field(4, ge=1)
     start: int | None = Field(None, ge=1)
     longer: int = Field(3, ge=1)
@@ -59,9 +61,15 @@ class Plan(Section):
         return self.start or self.recipe.selection.batch
 
     @property
+    def played(self) -> range:
+        """The seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What all numbers depend on. Strategies, seeds, rounds and controls may be added to."""
-        data = self.model_dump(mode="json", exclude={"strategies", "seeds", "rounds", "longer"})
+        adds = {"strategies", "seeds", "first_seed", "rounds", "longer"}
+        data = self.model_dump(mode="json", exclude=adds)
         data["start"] = self.first
         for place in ("images", "masks"):  # what is in them counts, not where they are
             del data["source"][place]
@@ -150,7 +158,7 @@ def parts_of(plan: Plan) -> list[list[Part]]:
 
     A curve makes the start of its seed if it is missing, so the stages only spare work.
     """
-    seeds = range(plan.seeds)
+    seeds = plan.played
     curves = [Part("curve", name, seed) for seed in seeds for name in plan.strategies]
     ceilings = [Part("ceiling", "", seed) for seed in seeds]
     return [[Part("start", "", seed) for seed in seeds], curves + ceilings]

@@ -54,8 +54,13 @@ def title_of(plan: Plan, material: Material) -> str:
     """One line: what was played on."""
     return (
         f"{_short(plan.source.masks)}: {len(material.tiles)} pool tiles of {material.images} "
-        f"images, {plan.seeds} seeds"
+        f"images, {_seeds(plan)}"
     )
+
+
+def _seeds(plan: Plan) -> str:
+    """How many, and which where they are not the first ones."""
+    return f"{plan.seeds} seeds" + f" from {plan.first_seed} on" * (plan.first_seed > 0)
 
 
 def _short(folder: Path) -> str:
@@ -150,7 +155,7 @@ def _head(plan: Plan, material: Material, records: Records) -> str:
         f"to choose from, {len(material.test)} of {material.test_images} other images to judge "
         f"by (frozen: `{plan.source.test_part}`).\n"
         f"{plan.first} random tiles to start with, then {plan.rounds} rounds of "
-        f"{recipe.selection.batch}; {plan.seeds} seeds. Start, test set, weights, patches and "
+        f"{recipe.selection.batch}; {_seeds(plan)}. Start, test set, weights, patches and "
         "augmentation of a seed and round are the same for every strategy.\n"
         f"{network.architecture}/{network.encoder}, depth {network.depth}, "
         f"width {network.decoder_width}, fold {network.fold}, trained from scratch each round: "
