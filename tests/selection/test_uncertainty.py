@@ -199,13 +199,23 @@ def test_classes_share_the_entropy():
     assert sum(parts) + background == pytest.approx(row["entropy:mean"], rel=1e-12)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1, 1.5])
-def test_what_is_no_probability_is_refused(bad):
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf, -0.1, -1e-30, 1.5, 1.002])
+def test_what_is_no_probability_is_refused(bad, kind):
     """A diverged model is named as the cause, instead of a NaN that wins every comparison."""
-    probs = _random_probs()
+    probs = _random_probs().astype(kind)
     probs[0, 0, 0, 0] = bad
     with pytest.raises(LearningError, match="diverged"):
         Passes(probs)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("good", [0.0, -0.0, 1e-30, 1.0, 1.0005])
+def test_what_is_a_probability_is_taken(good, kind):
+    """Both zeros and what rounding makes of one."""
+    probs = _random_probs().astype(kind)
+    probs[0, 0, 0, 0] = good
+    assert Passes(probs).probs_TCHW is probs
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4), (1, 1, 4, 4), (0, 2, 4, 4), (1, 2, 0, 4)])
