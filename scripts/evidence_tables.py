@@ -1,0 +1,136 @@
+"""The tables of docs/evidence/selection.md, from the trainings in docs/evidence/selection/*.csv.
+
+    python scripts/evidence_tables.py
+
+A file is the `curves.csv` of a run of `brushloop simulate`. Several runs on one set stand in files
+whose names go on after a dash (`nuclei.csv`, `nuclei-later.csv`). A strategy is compared with the
+random of its own runs, seed by seed, and the seeds of all its runs count together.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ml_backend.loop.simulate.figures import Curve, Floats, at_equal_cost, interval, reach
+from ml_backend.loop.simulate.plan import BASELINE
+from ml_backend.loop.simulate.report import signed
+from ml_backend.selection.strategies import STRATEGIES
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs/evidence/selection"
+SETS = ("nuclei", "mitochondria", "synapses", "membranes", "mitochondrion")
+COLUMNS = {
+    "iou": "iou", "tiles": "tiles", "images": "images", "foreground": "foreground_px",
+    "objects": "objects", "lift": "lift", "repeated": "repeated",
+}  # fmt: skip
+Row = dict[str, str]
+Runs = list[dict[str, Curve]]
+
+
+def runs_of(name: str) -> Runs:
+    """Every run on a set: its strategies' curves."""
+    paths = [FOLDER / f"{name}.csv", *sorted(FOLDER.glob(f"{name}-*.csv"))]
+    return [curves_of(path) for path in paths if path.exists()]
+
+
+def curves_of(path: Path) -> dict[str, Curve]:
+    """The curves of one file by their strategies; controls are left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    starts = {row["seed"]: row for row in rows if row["arm"] == "start"}
+    arms = dict.fromkeys(row["arm"] for row in rows if row["arm"] in STRATEGIES)
+    return {arm: _curve(arm, rows, starts) for arm in arms}
+
+
+def _curve(arm: str, rows: Sequence[Row], starts: dict[str, Row]) -> Curve:
+    seeds = [
+        [start, *(row for row in rows if row["arm"] == arm and row["seed"] == seed)]
+        for seed, start in starts.items()
+    ]
+
+    def column(name: str) -> Floats:
+        return np.array([[float(row[name] or "nan") for row in seed] for seed in seeds])
+
+    return Curve(arm, **{key: column(name) for key, name in COLUMNS.items()})
+
+
+def paired(runs: Runs, strategy: str) -> tuple[Curve, Curve]:
+    """A strategy and random, over the seeds of all runs that play it."""
+    those = [run for run in runs if strategy in run]
+    return _joined([run[strategy] for run in those]), _joined([run[BASELINE] for run in those])
+
+
+def _joined(curves: Sequence[Curve]) -> Curve:
+    fields = {key: np.concatenate([getattr(curve, key) for curve in curves]) for key in COLUMNS}
+    return Curve(curves[0].name, **fields)
+
+
+def on_the_way(curve: Curve, random: Curve) -> str:
+    """Difference of the areas, and in how many seeds it is above zero."""
+    gain_S = curve.area - random.area
+    return f"{signed(interval(gain_S))}, {int((gain_S > 0).sum())} of {len(gain_S)}"
+
+
+def at_the_end(curve: Curve, random: Curve) -> str:
+    """Difference after the last round."""
+    return signed(interval(curve.iou[:, -1] - random.iou[:, -1]))
+
+
+def tiles_needed(curve: Curve, random: Curve) -> str:
+    """Tiles for what random ends with, and how many fewer than random's own."""
+    needed_S = reach(curve, random).tiles_S
+    if curve.name == BASELINE:
+        return f"{needed_S.mean():.1f}"
+    saved = interval(reach(random, random).tiles_S - needed_S)
+    return f"{needed_S.mean():.1f}: {saved.mean:+.1f} [{saved.low:+.1f}, {saved.high:+.1f}]"
+
+
+def objects(curve: Curve, random: Curve) -> str:
+    """Outlined objects at the end, and the difference where both have outlined as many."""
+    spent = f"{curve.objects[:, -1].mean():.0f}"
+    if curve.name == BASELINE:
+        return spent
+    return f"{spent}: {signed(interval(at_equal_cost(curve, random, lambda row: row.objects)))}"
+
+
+def repeated(curve: Curve, random: Curve) -> str:  # noqa: ARG001
+    """The share of a batch that has a near-duplicate in it."""
+    return f"{curve.repeated[:, 1:].mean():.0%}"
+
+
+TABLES: dict[str, tuple[Callable[[Curve, Curve], str], bool]] = {
+    "On the way, against random": (on_the_way, False),
+    "At the end, against random": (at_the_end, False),
+    "Tiles for what random ends with": (tiles_needed, True),
+    "Objects, and the difference at equal objects": (objects, True),
+    "Batches that repeat themselves": (repeated, True),
+}
+"""What each table shows, and whether random has a row of its own."""
+
+
+def table(title: str) -> list[str]:
+    """One table as lines of Markdown."""
+    show, own = TABLES[title]
+    sets = {name: runs for name in SETS if (runs := runs_of(name))}
+    names = dict.fromkeys(arm for runs in sets.values() for run in runs for arm in run)
+    lines = [f"| strategy | {' | '.join(sets)} |", f"| --- |{' --: |' * len(sets)}"]
+    for name in names:
+        if name == BASELINE and not own:
+            continue
+        cells = [
+            show(*paired(runs, name)) if any(name in run for run in runs) else ""
+            for runs in sets.values()
+        ]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    """Print all tables."""
+    for title in TABLES:
+        print(f"{title}\n", *table(title), "", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The tables of docs/evidence/selection.md are those of the trainings beside it."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAD = "arm,seed,round,tiles,images,foreground_px,objects,steps,iou,lift,repeated"
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    """The script as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("evidence_tables")
+
+
+def write(path, rows):
+    """A curves.csv of these (arm, seed, round, tiles, objects, IoU)."""
+    lines = [
+        f"{arm},{seed},{number},{tiles},1,9,{objects},5,{iou},{'' if arm == 'start' else 1},0.5"
+        for arm, seed, number, tiles, objects, iou in rows
+    ]
+    path.write_text("\n".join([HEAD, *lines]) + "\n", encoding="utf-8")
+
+
+def test_the_page_shows_what_was_measured(tables):
+    """Every line of every table stands in the page; no table of it is out of date."""
+    page = (ROOT / "docs/evidence/selection.md").read_text(encoding="utf-8").splitlines()
+    for title in tables.TABLES:
+        start = page.index(f"## {title}")
+        shown = [line for line in page[start + 1 :] if line.startswith("|")]
+        expected = tables.table(title)
+        assert len(expected) > 3
+        assert shown[: len(expected)] == expected, f"run scripts/evidence_tables.py: {title}"
+
+
+def test_runs_on_one_set_count_together(tables, monkeypatch, tmp_path):
+    """Seeds of a later run are added, each against the random of its own run."""
+    monkeypatch.setattr(tables, "FOLDER", tmp_path)
+    write(tmp_path / "nuclei.csv", [
+        ("start", 0, 0, 2, 1, 0.2), ("random", 0, 1, 4, 3, 0.4), ("random-x2", 0, 1, 4, 3, 0.9),
+        ("top", 0, 1, 4, 5, 0.6), ("power", 0, 1, 4, 5, 0.5), ("ceiling-x1", 0, 0, 9, 9, 0.9),
+    ])  # fmt: skip
+    write(tmp_path / "nuclei-later.csv", [
+        ("start", 1, 0, 2, 1, 0.1), ("random", 1, 1, 4, 3, 0.7), ("power", 1, 1, 4, 3, 0.8),
+    ])  # fmt: skip
+    runs = tables.runs_of("nuclei")
+    assert [list(run) for run in runs] == [["random", "top", "power"], ["random", "power"]]
+    power, random = tables.paired(runs, "power")
+    assert (power.iou - random.iou).round(6).tolist() == [[0, 0.1], [0, 0.1]]
+    assert np.isnan(power.lift[:, 0]).all()
+    top, random = tables.paired(runs, "top")
+    assert (top.iou - random.iou).round(6).tolist() == [[0, 0.2]]
+    ends = tables.table("At the end, against random")
+    assert ends == [
+        "| strategy | nuclei |",
+        "| --- | --: |",
+        "| `top` | +0.200 |",
+        "| `power` | +0.100 [+0.100, +0.100] |",
+    ]
+    assert tables.table("On the way, against random")[-1].endswith(", 2 of 2 |")
+    assert tables.table("Objects, and the difference at equal objects")[2] == "| `random` | 3 |"
