@@ -20,6 +20,8 @@ from ml_backend.selection.strategies import STRATEGIES
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs/evidence/selection"
 SETS = ("nuclei", "mitochondria", "synapses", "membranes", "mitochondrion")
+LARGER = ("nuclei20", "synapses20", "mitochondrion20")
+"""The same sets with twenty tiles to start with and twenty a round."""
 COLUMNS = {
     "iou": "iou", "tiles": "tiles", "images": "images", "foreground": "foreground_px",
     "objects": "objects", "lift": "lift", "repeated": "repeated",
@@ -126,10 +128,27 @@ def table(title: str) -> list[str]:
     return lines
 
 
+def larger() -> list[str]:
+    """What the default gains where rounds are larger: a line for each set and strategy."""
+    heads = ["set", "strategy", "random", "on the way", "at the end", "tiles", "objects"]
+    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' --: |' * (len(heads) - 2)}"]
+    for name in LARGER:
+        runs = runs_of(name)
+        for strategy in (arm for run in runs for arm in run if arm != BASELINE):
+            curve, random = paired(runs, strategy)
+            ends = f"{random.iou[:, 0].mean():.3f}, {random.iou[:, -1].mean():.3f}"
+            tiles = f"{tiles_needed(random, random)}, {tiles_needed(curve, random)}"
+            work = f"{objects(random, random)}, {objects(curve, random)}"
+            shown = [ends, on_the_way(curve, random), at_the_end(curve, random), tiles, work]
+            lines.append(f"| {name} | `{strategy}` | {' | '.join(shown)} |")
+    return lines
+
+
 def main() -> None:
     """Print all tables."""
     for title in TABLES:
         print(f"{title}\n", *table(title), "", sep="\n")
+    print("With twenty tiles a round\n", *larger(), sep="\n")
 
 
 if __name__ == "__main__":
