@@ -143,16 +143,22 @@ def test_one_pass_scores_too():
     assert row["variance:mean"] == row["bald:mean"] == row["jsd:mean"] == 0
 
 
-def test_a_row_holds_every_score_under_every_reduction():
+@pytest.mark.parametrize("channels", [2, 4])
+def test_a_row_holds_every_score_under_every_reduction(channels):
     """The row is plain floats, none negative: each pair, foreground, objects and the classes."""
-    row = score_image(Passes(_random_probs().astype(np.float32)))
+    probs = _random_probs(shape=(3, channels, 9, 11))
+    row = score_image(Passes(probs.astype(np.float32)))
     pairs = {f"{score}:{reduction}" for score in SCORES for reduction in REDUCTIONS}
-    assert set(row) == pairs | {"foreground", "objects", "class:1", "class:2", "class:3"}
+    classes = {f"class:{number}" for number in range(1, channels)}
+    assert set(row) == pairs | {"foreground", "objects"} | classes
     assert all(type(value) is float and value >= 0 for value in row.values())
-    assert row["foreground"] == np.mean(_random_probs().mean(axis=0).argmax(axis=0) > 0)
+    assert row["foreground"] == np.mean(probs.mean(axis=0).argmax(axis=0) > 0)
+    passes = Passes(probs)
     for name in SCORES:
-        map_HW = SCORES[name](Passes(_random_probs()))
+        map_HW = SCORES[name](passes)
         assert row[f"{name}:mean"] == pytest.approx(map_HW.mean(), rel=1e-4)
+        for how in REDUCTIONS:
+            assert row[f"{name}:{how}"] == pytest.approx(REDUCTIONS[how](map_HW, passes), rel=1e-4)
 
 
 def _painted(*boxes, labels=1, sure=0.8):
