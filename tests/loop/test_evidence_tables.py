@@ -35,6 +35,9 @@ def test_the_page_shows_what_was_measured(tables):
         expected = tables.table(title)
         assert len(expected) > 3
         assert shown[: len(expected)] == expected, f"run scripts/evidence_tables.py: {title}"
+    start = page.index("## With twenty tiles a round")
+    shown = [line for line in page[start + 1 :] if line.startswith("|")]
+    assert shown[:5] == tables.larger()
 
 
 def test_runs_on_one_set_count_together(tables, monkeypatch, tmp_path):
