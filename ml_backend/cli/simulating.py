@@ -33,7 +33,14 @@ def simulate(
     ] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Choices after the start.")] = 4,
     start: Annotated[
-        int | None, typer.Option(min=1, help="Random tiles to start with [default: a batch].")
+        int | None, typer.Option(min=1, help="Tiles to start with [default: a batch].")
+    ] = None,
+    first: Annotated[
+        str | None,
+        typer.Option(
+            help="How those are chosen: random, or clusters as a project does "
+            "[default: the recipe's, or random]."
+        ),
     ] = None,
     batch: Annotated[
         int | None,
@@ -53,6 +60,13 @@ def simulate(
         typer.Option(help="Images to judge by: spread over all, or the last ones of a stack."),
     ] = "spread",
     test_share: Annotated[float, typer.Option(help="Share of the images to judge by.")] = 0.25,
+    judge_by: Annotated[
+        str,
+        typer.Option(
+            help="IoU of all test pixels together (pixels), or the mean of the test images' own "
+            "(images): better where images are of several kinds."
+        ),
+    ] = "pixels",
     most_pool: Annotated[int, typer.Option(min=2, help="At most so many tiles in the pool.")] = 600,
     most_test: Annotated[int, typer.Option(min=1, help="At most so many tiles to judge by.")] = 200,
     recipe: RecipeFile = None,
@@ -64,7 +78,7 @@ def simulate(
     """Play active learning with every strategy and report which one saves labels.
 
     Nothing is needed but images with masks. The same command carries on where it was broken off,
-    and adds more strategies, seeds or rounds to a folder of results.
+    and adds more strategies, seeds or rounds to a folder of results, or judges it the other way.
     """
     from ml_backend.cli.printing import console, progress_bar
     from ml_backend.host.processes import stopped_by_signals
@@ -72,7 +86,7 @@ def simulate(
     from ml_backend.loop.simulate.plan import ask
     from ml_backend.settings import load_settings
 
-    base = _recipe(recipe, tile, steps)
+    base = _recipe(recipe, tile, steps, first)
     plan = ask(
         {
             "source": {
@@ -92,6 +106,7 @@ def simulate(
             "rounds": rounds,
             "start": start,
             "longer": longer,
+            "judged_by": judge_by,
         }
     )
     if recipe is not None:
@@ -115,10 +130,10 @@ def simulate(
     typer.echo(f"report: {out / 'report.md'}")
 
 
-def _recipe(path: Path | None, tile: int | None, steps: int | None) -> "Recipe":
+def _recipe(path: Path | None, tile: int | None, steps: int | None, first: str | None) -> "Recipe":
     """The recipe that was given, or a small one; what the command line says wins."""
     from ml_backend.loop.simulate.plan import small_recipe
     from ml_backend.recipe import load_recipe
 
     base = load_recipe(path) if path else small_recipe(tile)
-    return base.changed({"pool.tile": tile, "training.steps": steps})
+    return base.changed({"pool.tile": tile, "training.steps": steps, "selection.first": first})

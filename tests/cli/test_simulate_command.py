@@ -36,6 +36,11 @@ def test_workers_begin_and_this_process_carries_on(words):
     run(*words, "--strategies", "top", "--rounds", "2", "--jobs", "1")
     assert all(path.read_bytes() == data for path, data in before.items())
     assert len((out / "curves.csv").read_text().splitlines()) == 1 + 6
+    heading = "IoU is the mean of those images' own"
+    assert heading not in (out / "report.md").read_text()
+    run(*words, "--strategies", "top", "--rounds", "2", "--judge-by", "images")
+    assert heading in (out / "report.md").read_text()
+    assert "other recipe.selection.first" in complaint(*words, "--first", "clusters")
     assert "other recipe.training.steps" in complaint(*words, "--rounds", "2", "--steps", "3")
 
 
@@ -44,6 +49,8 @@ def test_workers_begin_and_this_process_carries_on(words):
     [
         (("--strategies", "random,best"), "unknown selection strategy 'best'; choose one of:"),
         (("--test", "first"), "source.test_part"),
+        (("--first", "best"), "selection.first"),
+        (("--judge-by", "feeling"), "judged_by"),
         (("--masks", "none"), "none"),
         (("--label", "a", "--label", "b"), "0.png"),
         (("--start", "20"), "the pool has"),

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image as Picture
 from support.simulation import make_folders, open_simulation, source_of
 
 from ml_backend.errors import ConfigError, DataError, NothingToLearn, StoreError, UnknownName
+from ml_backend.learning.evaluation import evaluate
 from ml_backend.loop.context import silent
 from ml_backend.loop.simulate import run
 from ml_backend.loop.simulate.figures import collect
@@ -169,6 +171,62 @@ def test_killed_and_carried_on_by_another_process(folder, played, tmp_path):
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
+def test_an_image_counts_as_much_as_any_other(played):
+    """By images: the mean of their own IoU, each from all its tiles, and curves go by it."""
+    material, unit = played.material, start_of(0)
+    record = played.records.read(unit)
+    predictor, _ = run._fit(played, record.chosen, [0, 0], 1)
+    hits, either = np.zeros((2, len(material.test)))
+    names = [sample.name.split(" ")[0] for sample in material.test]
+
+    def count(tile, found, truth):
+        hits[tile] = np.sum((found == 1) & (truth == 1))
+        either[tile] = np.sum((found == 1) | (truth == 1))
+
+    evaluate(predictor, material.test, 1, each=count)
+    assert len(set(names)) == 2 < len(names)
+    of = [np.array([name == image for name in names]) for image in sorted(set(names))]
+    ious = [hits[tiles].sum() / either[tiles].sum() for tiles in of if either[tiles].sum()]
+    assert record.iou_by_image == pytest.approx(np.mean(ious))
+    assert record.iou == pytest.approx(hits.sum() / either.sum())
+    judged = played.plan.model_copy(update={"judged_by": "images"})
+    result = collect(judged, played.records, likeness_of(material))
+    rows = [played.records.read(Unit("top", 0, number)).iou_by_image for number in (1, 2)]
+    assert result.curves["top"].iou.tolist() == [[record.iou_by_image, *rows]]
+    ceiling = played.records.read(Unit("ceiling-x1", 0, 0)).iou_by_image
+    assert result.controls["ceiling-x1"].tolist() == [ceiling]
+
+
+def test_records_of_a_version_that_judged_by_pixels_alone_are_read(played):
+    """They have no IoU by image: not a number, not damaged."""
+    path = played.records.folder / f"{start_of(0).key}.json"
+    text = path.read_text()
+    row = json.loads(text)
+    del row["iou_by_image"]
+    try:
+        path.write_text(json.dumps(row))
+        assert np.isnan(played.records.read(start_of(0)).iou_by_image)
+    finally:
+        path.write_text(text)
+
+
+def test_a_start_of_some_of_each_kind(tmp_path):
+    """By `selection.first`, as a project begins: of dark, bright and red tiles one each."""
+    images, _ = make_folders(tmp_path, 9)
+    looks = {str(number): ("black", "white", "red")[number % 3] for number in range(9)}
+    for number, look in looks.items():
+        Picture.new("RGB", (64, 64), look).save(images / f"{number}.png")
+    bench = open_simulation(tmp_path, tmp_path / "out", start=3)
+    recipe = bench.plan.recipe.changed({"selection.first": "clusters"})
+    bench = replace(bench, plan=bench.plan.model_copy(update={"recipe": recipe}))
+    kinds = [looks[tile.image.name[0]] for tile in bench.material.tiles]
+    assert kinds.count("black") > 1 < kinds.count("red")
+    drawn = [first_tiles(bench, seed) for seed in range(5)]
+    assert all({kinds[tile] for tile in tiles} == {"black", "white", "red"} for tiles in drawn)
+    assert first_tiles(bench, 0) == drawn[0]
+    assert len({tuple(sorted(tiles)) for tiles in drawn}) > 1
+
+
 def test_a_start_without_objects_gets_one(folder, tmp_path):
     """Whatever the draw, there is something to learn."""
     bench = open_simulation(folder, tmp_path, start=1)
@@ -291,7 +349,9 @@ def test_the_report_is_complete_and_repeatable(played):
     written = write_report(played.plan, played.material, played.records)
     rows = (written.folder / "curves.csv").read_text().splitlines()
     assert len(rows) == 1 + len(all_units(played.plan))
-    assert rows[0].startswith("arm,seed,round,tiles,images,foreground_px,objects,steps,iou,dice")
+    assert rows[0].startswith(
+        "arm,seed,round,tiles,images,foreground_px,objects,steps,iou,iou_by_image"
+    )
     text = (written.folder / "report.md").read_text()
     assert text.count("`top`") == 4
     assert (written.folder / "curves.png").read_bytes().startswith(b"\x89PNG")

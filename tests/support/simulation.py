@@ -15,7 +15,7 @@ QUICK = TINY | {
     "network": {"encoder": "tu-test_resnet", "depth": 3, "decoder_width": 4},
     "training": TINY["training"] | {"steps": 2, "epochs": 1, "learning_rate": 0.01},
     "scoring": {"passes": "single"},
-    "selection": {"batch": 2},
+    "selection": {"batch": 2, "first": "random"},
     "pool": {"tile": 32},
 }
 

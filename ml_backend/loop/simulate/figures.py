@@ -6,6 +6,7 @@ seeds; with one seed there are none.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Curve:
-    """One strategy: mean IoU on the test set over what it cost.
+    """One strategy: IoU on the test set, by pixels or images, over what it cost.
 
     `repeated`: the share of each batch that has a near-duplicate in it.
     """
@@ -98,7 +99,7 @@ def collect(plan: Plan, records: Records, likeness: Likeness) -> Result:
 
         return Curve(
             name,
-            column(lambda record: record.iou),
+            column(partial(iou_of, plan)),
             column(lambda record: record.tiles),
             column(lambda record: record.images),
             column(lambda record: record.foreground),
@@ -113,10 +114,15 @@ def collect(plan: Plan, records: Records, likeness: Likeness) -> Result:
     return Result(
         {name: curve_of(name) for name in plan.strategies},
         {
-            arm: np.array([records.read(Unit(arm, seed, number)).iou for seed in seeds])
+            arm: np.array([iou_of(plan, records.read(Unit(arm, seed, number))) for seed in seeds])
             for arm, number in arms.items()
         },
     )
+
+
+def iou_of(plan: Plan, record: Record) -> float:
+    """The IoU that a plan judges a training by."""
+    return record.iou if plan.judged_by == "pixels" else record.iou_by_image
 
 
 def interval(values_S: Floats) -> Interval:

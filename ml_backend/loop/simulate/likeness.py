@@ -30,12 +30,17 @@ class Likeness:
         return float(near_BB.any(axis=1).mean())
 
 
-def likeness_of(material: Material) -> Likeness:
-    """Compare the tiles of a pool by colours and texture."""
+def looks_of(material: Material) -> NDArray[np.float32]:
+    """(N, D) colours and texture of the tiles of a pool."""
     from ml_backend.selection.appearance import appearance, comparable
 
     looks_ND = np.stack([appearance(sample.load()[0]) for sample in material.samples])
-    return closest(comparable(looks_ND))
+    return comparable(looks_ND)
+
+
+def likeness_of(material: Material) -> Likeness:
+    """Compare the tiles of a pool by colours and texture."""
+    return closest(looks_of(material))
 
 
 def closest(looks_ND: NDArray[np.float32]) -> Likeness:

@@ -50,7 +50,8 @@ class Material:
 
     `foreground_N`: labelled pixels; `objects_N`: objects of which a tile shows a part, each of
     which an annotator outlines. `labels` are those that are learned; where they are `overlapping`
-    the samples' masks are set maps. `fingerprint` changes with any file. `set_aside`: images that
+    the samples' masks are set maps. `test_of_N`: the number of the image that each test tile is
+    cut from, 0..test_images-1. `fingerprint` changes with any file. `set_aside`: images that
     cannot be used, and why.
     """
 
@@ -59,11 +60,16 @@ class Material:
     foreground_N: NDArray[np.int64]  # noqa: N815
     objects_N: NDArray[np.int64]  # noqa: N815
     test: "tuple[Sample, ...]"
-    test_images: int
+    test_of_N: NDArray[np.int64]  # noqa: N815
     labels: tuple[str, ...]
     fingerprint: str
     set_aside: tuple[tuple[str, str], ...] = ()
     overlapping: bool = False
+
+    @property
+    def test_images(self) -> int:
+        """How many images the tiles to judge by are cut from."""
+        return len(np.unique(self.test_of_N))
 
     @property
     def images(self) -> int:
@@ -126,7 +132,7 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
         np.array([row[2] for row in pool], np.int64),
         np.array([row[3] for row in pool], np.int64),
         tuple(row[1] for row in test),
-        len({row[0].image.id for row in test}),
+        np.unique([row[0].image.id for row in test], return_inverse=True)[1],
         masks.names,
         digest.hexdigest(),
         tuple(faults),

@@ -17,6 +17,7 @@ SMALL: dict[str, Any] = {
     "training": {"steps": 400, "epochs": 1, "patch": 128, "learning_rate": 6e-3},
     "prediction": {"batch_size": 32},
     "scoring": {"passes": "single"},
+    "selection": {"first": "random"},
     "pool": {"tile": 128},
 }
 """The recipe where none is given: a tiny ResNet, which a processor trains in seconds."""
@@ -43,7 +44,8 @@ class Plan(Section):
 
     `seeds`: how many, from `first_seed` on. `start`: tiles before the first choice; None is a
     batch. `longer`: the controls are trained this many times as long as the curves are; 1 leaves
-    the long ones out.
+    the long ones out. `judged_by`: curves are the IoU of all test pixels together, or the mean
+    of the test images' own.
     """
 
     source: Source
@@ -54,6 +56,7 @@ class Plan(Section):
     rounds: int = Field(4, ge=1)
     start: int | None = Field(None, ge=1)
     longer: int = Field(3, ge=1)
+    judged_by: Literal["pixels", "images"] = "pixels"
 
     @property
     def first(self) -> int:
@@ -67,8 +70,8 @@ class Plan(Section):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What all numbers depend on. Strategies, seeds, rounds and controls may be added to."""
-        adds = {"strategies", "seeds", "first_seed", "rounds", "longer"}
+        """What all trainings depend on. Strategies, seeds, rounds and controls may be added to."""
+        adds = {"strategies", "seeds", "first_seed", "rounds", "longer", "judged_by"}
         data = self.model_dump(mode="json", exclude=adds)
         data["start"] = self.first
         for place in ("images", "masks"):  # what is in them counts, not where they are

@@ -35,7 +35,10 @@ TILES = "tiles.csv"
 class Record:
     """One training: what it learned from, what that cost, and the IoU on the test set.
 
-    `chosen`: ids of the tiles of this round, all tiles for the controls. `tiles`, `images`,
+    `iou` is that of all pixels together; `iou_by_image` the mean of the test images' own, over
+    those that show an object or are said to (nan in records of versions that did not look at it).
+    `chosen`: ids of the tiles of this round, all tiles
+    for the controls. `tiles`, `images`,
     `foreground` (pixels) and `objects` count everything learned from so far; `images` are source
     images. `lift`: how far the mean score of the round's tiles lies above the pool's, None
     without a model. `mode`: what computed it.
@@ -57,6 +60,7 @@ class Record:
     lift: float | None
     seconds: float
     mode: str
+    iou_by_image: float = float("nan")
 
 
 @dataclass(frozen=True)

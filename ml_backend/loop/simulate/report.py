@@ -28,6 +28,11 @@ from ml_backend.loop.simulate.material import Material
 from ml_backend.loop.simulate.plan import BASELINE, Plan, all_units, ceiling_of, longer_of
 from ml_backend.loop.simulate.records import Records
 
+_JUDGED = {
+    "pixels": "IoU is that of all their pixels together",
+    "images": "IoU is the mean of those images' own",
+}
+_FIRST = {"random": "random tiles", "clusters": "tiles of different colours and texture"}
 CURVES, PICTURE, REPORT = "curves.csv", "curves.png", "report.md"
 
 
@@ -71,7 +76,8 @@ def _short(folder: Path) -> str:
 def curves_csv(plan: Plan, material: Material, records: Records, likeness: Likeness) -> bytes:
     """One line a training."""
     text = io.StringIO()
-    heads = ["arm", "seed", "round", "tiles", "images", "foreground_px", "objects", "steps", "iou"]
+    heads = ["arm", "seed", "round", "tiles", "images", "foreground_px", "objects", "steps"]
+    heads += ["iou", "iou_by_image"]
     heads += [f"iou_{label}" for label in material.labels] if len(material.labels) > 1 else []
     heads += ["dice", "accuracy", "lift", "repeated", "seconds"]
     table = csv.DictWriter(text, heads, extrasaction="ignore", lineterminator="\n")
@@ -153,9 +159,9 @@ def _head(plan: Plan, material: Material, records: Records) -> str:
         f"Images `{_short(plan.source.images)}`, masks `{_short(plan.source.masks)}`, labels "
         f"{', '.join(material.labels)}; {tiles}: {len(material.tiles)} of {material.images} images "
         f"to choose from, {len(material.test)} of {material.test_images} other images to judge "
-        f"by (frozen: `{plan.source.test_part}`).\n"
-        f"{plan.first} random tiles to start with, then {plan.rounds} rounds of "
-        f"{recipe.selection.batch}; {_seeds(plan)}. Start, test set, weights, patches and "
+        f"by (frozen: `{plan.source.test_part}`); {_JUDGED[plan.judged_by]}.\n"
+        f"{plan.first} {_FIRST[recipe.selection.first]} to start with, then {plan.rounds} rounds "
+        f"of {recipe.selection.batch}; {_seeds(plan)}. Start, test set, weights, patches and "
         "augmentation of a seed and round are the same for every strategy.\n"
         f"{network.architecture}/{network.encoder}, depth {network.depth}, "
         f"width {network.decoder_width}, fold {network.fold}, trained from scratch each round: "

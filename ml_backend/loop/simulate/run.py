@@ -103,13 +103,30 @@ def _ceiling(bench: Bench, part: Part, progress: Progress) -> None:
 
 
 def first_tiles(bench: Bench, seed: int) -> list[int]:
-    """Draw the tiles to start with; a draw that shows no object at all gets one that does."""
+    """The tiles to start with, by `selection.first`; where none shows an object one does instead.
+
+    Of `clusters` the seed says where they begin, so that seeds differ in them, too.
+    """
     rng = np.random.default_rng([seed, 0])
-    drawn = rng.choice(len(bench.material.tiles), bench.plan.first, replace=False)
-    tiles = [int(tile) for tile in drawn]
+    if bench.plan.recipe.selection.first == "clusters":
+        tiles = _some_of_each_kind(bench, rng)
+    else:
+        drawn = rng.choice(len(bench.material.tiles), bench.plan.first, replace=False)
+        tiles = [int(tile) for tile in drawn]
     if not bench.material.foreground_N[tiles].any():
         tiles[-1] = int(rng.choice(np.flatnonzero(bench.material.foreground_N)))
     return tiles
+
+
+def _some_of_each_kind(bench: Bench, rng: np.random.Generator) -> list[int]:
+    """As the product's first batch: tiles of different colours and texture."""
+    from ml_backend.loop.simulate.likeness import looks_of
+    from ml_backend.selection.strategies import STRATEGIES, Pool
+
+    looks_ND = looks_of(bench.material)
+    pool = Pool(np.zeros(len(looks_ND)), embeddings_ND=looks_ND)
+    chosen = STRATEGIES["kmeans"](pool, bench.plan.first, rng, bench.plan.recipe.selection)
+    return [int(tile) for tile in chosen]
 
 
 def choose_next(
@@ -159,7 +176,8 @@ def _train(
     used = [*labelled, *chosen]
     number = _CEILING if unit.arm.startswith("ceiling") else unit.round
     predictor, steps = _fit(bench, used, [unit.seed, number], factor)
-    metrics = evaluate(predictor, material.test, len(material.labels))
+    images = _Images(material)
+    metrics = evaluate(predictor, material.test, len(material.labels), each=images.add)
     scored = _look(bench, predictor) if scores else None
     record = Record(
         *unit,
@@ -176,8 +194,29 @@ def _train(
         lift,
         bench.clock() - began,
         predictor.mode,
+        images.mean_iou(),
     )
     bench.records.write(unit, record, scored)
+
+
+class _Images:
+    """The IoU of each test image, told tile by tile."""
+
+    def __init__(self, material: Material) -> None:
+        from ml_backend.learning.metrics import Confusion
+
+        self._image_of_N = material.test_of_N
+        self._counts = [
+            Confusion(len(material.labels), overlapping=material.overlapping)
+            for _ in range(material.test_images)
+        ]
+
+    def add(self, tile: int, found_HW: NDArray[np.uint8], truth_HW: NDArray[np.uint8]) -> None:
+        self._counts[self._image_of_N[tile]].add(found_HW, truth_HW)
+
+    def mean_iou(self) -> float:
+        """Mean over the images that show an object, or are said to; one at least does."""
+        return float(np.nanmean([counts.mean_iou() for counts in self._counts]))
 
 
 def _fit(
