@@ -3,8 +3,9 @@
     python scripts/evidence_tables.py
 
 A file is the `curves.csv` of a run of `brushloop simulate`. Several runs on one set stand in files
-whose names go on after a dash (`nuclei.csv`, `nuclei-later.csv`). A strategy is compared with the
-random of its own runs, seed by seed, and the seeds of all its runs count together.
+whose names go on after a dash (`nuclei.csv`, `nuclei-later.csv`); those count that have been
+measured so. A strategy is compared with the random of its own runs, seed by seed, and the seeds of
+all its runs count together.
 """
 
 import csv
@@ -19,33 +20,43 @@ from ml_backend.loop.simulate.report import signed
 from ml_backend.selection.strategies import STRATEGIES
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs/evidence/selection"
-SETS = ("nuclei", "mitochondria", "synapses", "membranes", "mitochondrion")
+SETS = {
+    "nuclei": ("nuclei", "iou"),
+    "nuclei by image": ("nuclei", "iou_by_image"),
+    "mitochondria": ("mitochondria", "iou"),
+    "synapses": ("synapses", "iou"),
+    "membranes": ("membranes", "iou"),
+    "mitochondrion": ("mitochondrion", "iou"),
+}
+"""Where the trainings of each column of the tables are, and what it shows of them."""
 LARGER = ("nuclei20", "synapses20", "mitochondrion20")
 """The same sets with twenty tiles to start with and twenty a round."""
 COLUMNS = {
-    "iou": "iou", "tiles": "tiles", "images": "images", "foreground": "foreground_px",
+    "tiles": "tiles", "images": "images", "foreground": "foreground_px",
     "objects": "objects", "lift": "lift", "repeated": "repeated",
 }  # fmt: skip
 Row = dict[str, str]
 Runs = list[dict[str, Curve]]
 
 
-def runs_of(name: str) -> Runs:
-    """Every run on a set: its strategies' curves."""
+def runs_of(name: str, measure: str = "iou") -> Runs:
+    """Every run on a set that has been measured so: its strategies' curves."""
     paths = [FOLDER / f"{name}.csv", *sorted(FOLDER.glob(f"{name}-*.csv"))]
-    return [curves_of(path) for path in paths if path.exists()]
+    return [curves for path in paths if path.exists() and (curves := curves_of(path, measure))]
 
 
-def curves_of(path: Path) -> dict[str, Curve]:
+def curves_of(path: Path, measure: str) -> dict[str, Curve]:
     """The curves of one file by their strategies; controls are left out."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    if measure not in rows[0]:
+        return {}
     starts = {row["seed"]: row for row in rows if row["arm"] == "start"}
     arms = dict.fromkeys(row["arm"] for row in rows if row["arm"] in STRATEGIES)
-    return {arm: _curve(arm, rows, starts) for arm in arms}
+    return {arm: _curve(arm, rows, starts, measure) for arm in arms}
 
 
-def _curve(arm: str, rows: Sequence[Row], starts: dict[str, Row]) -> Curve:
+def _curve(arm: str, rows: Sequence[Row], starts: dict[str, Row], measure: str) -> Curve:
     seeds = [
         [start, *(row for row in rows if row["arm"] == arm and row["seed"] == seed)]
         for seed, start in starts.items()
@@ -54,7 +65,8 @@ def _curve(arm: str, rows: Sequence[Row], starts: dict[str, Row]) -> Curve:
     def column(name: str) -> Floats:
         return np.array([[float(row[name] or "nan") for row in seed] for seed in seeds])
 
-    return Curve(arm, **{key: column(name) for key, name in COLUMNS.items()})
+    costs = {key: column(name) for key, name in COLUMNS.items()}
+    return Curve(arm, column(measure), **costs)
 
 
 def paired(runs: Runs, strategy: str) -> tuple[Curve, Curve]:
@@ -64,7 +76,8 @@ def paired(runs: Runs, strategy: str) -> tuple[Curve, Curve]:
 
 
 def _joined(curves: Sequence[Curve]) -> Curve:
-    fields = {key: np.concatenate([getattr(curve, key) for curve in curves]) for key in COLUMNS}
+    names = ("iou", *COLUMNS)
+    fields = {name: np.concatenate([getattr(curve, name) for curve in curves]) for name in names}
     return Curve(curves[0].name, **fields)
 
 
@@ -114,7 +127,7 @@ TABLES: dict[str, tuple[Callable[[Curve, Curve], str], bool]] = {
 def table(title: str) -> list[str]:
     """One table as lines of Markdown."""
     show, own = TABLES[title]
-    sets = {name: runs for name in SETS if (runs := runs_of(name))}
+    sets = {name: runs for name, place in SETS.items() if (runs := runs_of(*place))}
     names = dict.fromkeys(arm for runs in sets.values() for run in runs for arm in run)
     lines = [f"| strategy | {' | '.join(sets)} |", f"| --- |{' --: |' * len(sets)}"]
     for name in names:

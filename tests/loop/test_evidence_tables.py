@@ -66,3 +66,22 @@ def test_runs_on_one_set_count_together(tables, monkeypatch, tmp_path):
     ]
     assert tables.table("On the way, against random")[-1].endswith(", 2 of 2 |")
     assert tables.table("Objects, and the difference at equal objects")[2] == "| `random` | 3 |"
+
+
+def test_a_measure_takes_the_runs_that_have_it(tables, monkeypatch, tmp_path):
+    """By image: of those files alone that say it; the others count by pixels all the same."""
+    monkeypatch.setattr(tables, "FOLDER", tmp_path)
+    rows = [("start", 0, 0, 2, 1, 0.2), ("random", 0, 1, 4, 3, 0.4), ("power", 0, 1, 4, 5, 0.5)]
+    write(tmp_path / "nuclei.csv", rows)
+    write(tmp_path / "nuclei-more.csv", rows)
+    text = (tmp_path / "nuclei-more.csv").read_text().splitlines()
+    more = [f"{line},{end}" for line, end in zip(text, ["iou_by_image", 1, 0, 0.9], strict=True)]
+    (tmp_path / "nuclei-more.csv").write_text("\n".join(more) + "\n", encoding="utf-8")
+    assert len(tables.runs_of("nuclei")) == 2
+    (only,) = tables.runs_of("nuclei", "iou_by_image")
+    assert only["power"].iou.tolist() == [[1, 0.9]]
+    assert tables.table("At the end, against random") == [
+        "| strategy | nuclei | nuclei by image |",
+        "| --- | --: | --: |",
+        "| `power` | +0.100 [+0.100, +0.100] | +0.900 |",
+    ]
