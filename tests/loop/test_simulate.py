@@ -18,6 +18,7 @@ from ml_backend.errors import ConfigError, DataError, NothingToLearn, StoreError
 from ml_backend.learning.evaluation import evaluate
 from ml_backend.loop.context import silent
 from ml_backend.loop.simulate import run
+from ml_backend.loop.simulate.choices import choose_next, first_tiles
 from ml_backend.loop.simulate.figures import collect
 from ml_backend.loop.simulate.likeness import likeness_of
 from ml_backend.loop.simulate.material import read_material
@@ -32,7 +33,7 @@ from ml_backend.loop.simulate.plan import (
     start_of,
 )
 from ml_backend.loop.simulate.report import write_report
-from ml_backend.loop.simulate.run import choose_next, first_tiles, open_bench, run_part
+from ml_backend.loop.simulate.run import open_bench, run_part
 from ml_backend.recipe import Recipe, load_recipe
 from ml_backend.selection.strategies import STRATEGIES
 
@@ -123,12 +124,12 @@ def test_every_strategy_can_be_simulated(played, name):
     """Whatever is registered chooses from what is known, the same twice, nothing twice."""
     start = played.records.read(start_of(0))
     scored = played.records.scored(start_of(0))
-    unit = Unit(name, 0, 1)
-    tiles, lift = choose_next(played, unit, scored, start.chosen)
+    asked = (played.plan, played.material, Unit(name, 0, 1), scored, start.chosen)
+    tiles, lift = choose_next(*asked)
     assert len(set(tiles)) == len(tiles) == 2
     assert not set(tiles) & set(start.chosen)
     assert np.isfinite(lift)
-    assert choose_next(played, unit, scored, start.chosen) == (tiles, lift)
+    assert choose_next(*asked) == (tiles, lift)
 
 
 def test_top_takes_the_most_uncertain_tiles(played):
@@ -221,9 +222,9 @@ def test_a_start_of_some_of_each_kind(tmp_path):
     bench = replace(bench, plan=bench.plan.model_copy(update={"recipe": recipe}))
     kinds = [looks[tile.image.name[0]] for tile in bench.material.tiles]
     assert kinds.count("black") > 1 < kinds.count("red")
-    drawn = [first_tiles(bench, seed) for seed in range(5)]
+    drawn = [first_tiles(bench.plan, bench.material, seed) for seed in range(5)]
     assert all({kinds[tile] for tile in tiles} == {"black", "white", "red"} for tiles in drawn)
-    assert first_tiles(bench, 0) == drawn[0]
+    assert first_tiles(bench.plan, bench.material, 0) == drawn[0]
     assert len({tuple(sorted(tiles)) for tiles in drawn}) > 1
 
 
@@ -233,8 +234,8 @@ def test_a_start_without_objects_gets_one(folder, tmp_path):
     objects = bench.material.foreground_N
     assert (objects == 0).any()
     for seed in range(20):
-        assert objects[first_tiles(bench, seed)].any()
-    assert len({tuple(first_tiles(bench, seed)) for seed in range(20)}) > 5
+        assert objects[first_tiles(bench.plan, bench.material, seed)].any()
+    assert len({tuple(first_tiles(bench.plan, bench.material, seed)) for seed in range(20)}) > 5
 
 
 def test_a_folder_holds_one_question(folder, played, tmp_path):

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import DataError
-from ml_backend.loop.choose import Known, choose, column_of
 from ml_backend.loop.context import Progress, Report
 from ml_backend.loop.labels import BACKGROUND
+from ml_backend.loop.simulate.choices import choose_next, first_tiles
 from ml_backend.loop.simulate.material import Material, read_material
 from ml_backend.loop.simulate.plan import Part, Plan, Unit, ceiling_of, start_of, units_of
 from ml_backend.loop.simulate.records import Record, Records, Scored
@@ -70,7 +70,7 @@ def _start(bench: Bench, seed: int, progress: Progress) -> Record:
     unit = start_of(seed)
     if not bench.records.has(unit):
         progress(0, 1, f"start, seed {seed}")
-        _train(bench, unit, first_tiles(bench, seed), [], scores=True)
+        _train(bench, unit, first_tiles(bench.plan, bench.material, seed), [], scores=True)
     return bench.records.read(unit)
 
 
@@ -83,7 +83,8 @@ def _curve(bench: Bench, part: Part, progress: Progress) -> None:
         if not bench.records.has(unit):
             progress(done, len(units), f"{unit.arm}, seed {unit.seed}, round {unit.round}")
             if unit.arm == part.strategy:
-                tiles, lift = choose_next(bench, unit, bench.records.scored(before), labelled)
+                scored = bench.records.scored(before)
+                tiles, lift = choose_next(bench.plan, bench.material, unit, scored, labelled)
                 _train(bench, unit, tiles, labelled, lift=lift, scores=True)
             else:
                 _train(bench, unit, labelled, [], factor=bench.plan.longer)
@@ -100,59 +101,6 @@ def _ceiling(bench: Bench, part: Part, progress: Progress) -> None:
             factor = 1 if unit.arm == ceiling_of(1) else bench.plan.longer
             _train(bench, unit, range(len(bench.material.tiles)), [], factor=factor)
     progress(len(units), len(units), f"ceiling, seed {part.seed}")
-
-
-def first_tiles(bench: Bench, seed: int) -> list[int]:
-    """The tiles to start with, by `selection.first`; where none shows an object one does instead.
-
-    Of `clusters` the seed says where they begin, so that seeds differ in them, too.
-    """
-    rng = np.random.default_rng([seed, 0])
-    if bench.plan.recipe.selection.first == "clusters":
-        tiles = _some_of_each_kind(bench, rng)
-    else:
-        drawn = rng.choice(len(bench.material.tiles), bench.plan.first, replace=False)
-        tiles = [int(tile) for tile in drawn]
-    if not bench.material.foreground_N[tiles].any():
-        tiles[-1] = int(rng.choice(np.flatnonzero(bench.material.foreground_N)))
-    return tiles
-
-
-def _some_of_each_kind(bench: Bench, rng: np.random.Generator) -> list[int]:
-    """As the product's first batch: tiles of different colours and texture."""
-    from ml_backend.loop.simulate.likeness import looks_of
-    from ml_backend.selection.strategies import STRATEGIES, Pool
-
-    looks_ND = looks_of(bench.material)
-    pool = Pool(np.zeros(len(looks_ND)), embeddings_ND=looks_ND)
-    chosen = STRATEGIES["kmeans"](pool, bench.plan.first, rng, bench.plan.recipe.selection)
-    return [int(tile) for tile in chosen]
-
-
-def choose_next(
-    bench: Bench, unit: Unit, scored: Scored, labelled: Sequence[int]
-) -> tuple[list[int], float]:
-    """Choose a round as the product does, from the tiles that nobody has labelled.
-
-    Also says how far its mean score lies above theirs, in their standard deviations.
-    """
-    asked = set(labelled)
-    free = [tile for tile in bench.material.tiles if tile.id not in asked]
-    known = Known(
-        {tile.id: scored.row(tile.id) for tile in free},
-        {tile.id: scored.embeddings_ND[tile.id] for tile in free},
-        [scored.embeddings_ND[tile_id] for tile_id in labelled],
-        unit.round - 1,
-    )
-    recipe = bench.plan.recipe.changed(
-        {"selection.strategy": unit.arm, "selection.seed": unit.seed}
-    )
-    chosen = choose(free, known, recipe, unit.round, None)
-    tiles = [row.tile_id for row in chosen.chosen]
-    column_N = scored.values_NS[:, scored.names.index(column_of(recipe))]
-    free_N = column_N[[tile.id for tile in free]]
-    spread = float(free_N.std())
-    return tiles, float(column_N[tiles].mean() - free_N.mean()) / spread if spread else 0.0
 
 
 def _train(
