@@ -147,7 +147,7 @@ def larger() -> list[str]:
     lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' --: |' * (len(heads) - 2)}"]
     for name in LARGER:
         runs = runs_of(name)
-        for strategy in (arm for run in runs for arm in run if arm != BASELINE):
+        for strategy in dict.fromkeys(arm for run in runs for arm in run if arm != BASELINE):
             curve, random = paired(runs, strategy)
             ends = f"{random.iou[:, 0].mean():.3f}, {random.iou[:, -1].mean():.3f}"
             tiles = f"{tiles_needed(random, random)}, {tiles_needed(curve, random)}"

@@ -57,6 +57,11 @@ def test_runs_on_one_set_count_together(tables, monkeypatch, tmp_path):
     assert np.isnan(power.lift[:, 0]).all()
     top, random = tables.paired(runs, "top")
     assert (top.iou - random.iou).round(6).tolist() == [[0, 0.2]]
+    monkeypatch.setattr(tables, "LARGER", ("nuclei",))
+    assert [line.split(" | ")[:3] for line in tables.larger()[2:]] == [
+        ["| nuclei", "`top`", "0.200, 0.400"],
+        ["| nuclei", "`power`", "0.150, 0.550"],
+    ]
     ends = tables.table("At the end, against random")
     assert ends == [
         "| strategy | nuclei |",
