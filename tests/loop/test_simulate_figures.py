@@ -1,6 +1,7 @@
 """The report's numbers against such as were worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from ml_backend.loop.simulate import drawing
 from ml_backend.loop.simulate.figures import (
     Curve,
+    Result,
     at_equal_cost,
     interval,
     mean_until,
@@ -116,3 +119,20 @@ def test_nobody_beats_random_at_being_random(first, second):
     assert (same.tiles_S == reach(random, random).tiles_S).all()
     assert not at_equal_cost(random, random, lambda row: row.objects).any()
     assert (same.tiles_S <= 40).all()
+
+
+@pytest.mark.parametrize("count", [3, 6, 7, 15])
+def test_every_strategy_has_a_colour_of_its_own(count):
+    """As many as there are to play, with random black; bands only where they can be told apart."""
+    names = ["random", *(f"strategy-{number}" for number in range(count - 1))]
+    rows = {name: curve([[0.2, 0.4, 0.6], [0.3, 0.3, 0.5]]) for name in names}
+    curves = {name: replace(row, name=name) for name, row in rows.items()}
+    figure = drawing.figure_of(Result(curves, {"ceiling-x1": np.array([0.7])}), "title", "measure")
+    left = figure.axes[0]
+    lines = {line.get_label(): line.get_color() for line in left.lines}
+    assert list(lines) == [*names, "whole pool, steps x1"]
+    assert lines["random"] == "black"
+    assert len(set(lines.values())) == count + 1
+    assert len(left.collections) == (count if count <= 6 else 1)
+    assert left.get_ylabel() == "measure"
+    assert ("interval of random" in figure.get_suptitle()) == (count > 6)

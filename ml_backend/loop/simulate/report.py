@@ -32,6 +32,7 @@ _JUDGED = {
     "pixels": "IoU is that of all their pixels together",
     "images": "IoU is the mean of those images' own",
 }
+_MEASURES = {"pixels": "IoU on the test set", "images": "mean IoU of the test images"}
 _FIRST = {"random": "random tiles", "clusters": "tiles of different colours and texture"}
 CURVES, PICTURE, REPORT = "curves.csv", "curves.png", "report.md"
 
@@ -49,7 +50,7 @@ def write_report(plan: Plan, material: Material, records: Records) -> Written:
     likeness = likeness_of(material)
     result = collect(plan, records, likeness)
     records.publish(CURVES, curves_csv(plan, material, records, likeness))
-    records.publish(PICTURE, draw(result, title_of(plan, material)))
+    records.publish(PICTURE, draw(result, title_of(plan, material), _MEASURES[plan.judged_by]))
     text = report_of(plan, material, records, result)
     records.publish(REPORT, text.encode())
     return Written(records.folder, tuple(summary(result)))
