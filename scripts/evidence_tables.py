@@ -3,7 +3,7 @@
     python scripts/evidence_tables.py
 
 A file is the `curves.csv` of a run of `brushloop simulate`. Several runs on one set stand in files
-whose names go on after a dash (`nuclei.csv`, `nuclei-later.csv`); those count that have been
+whose names go on with their first seed (`nuclei.csv`, `nuclei-8.csv`); those count that have been
 measured so. A strategy is compared with the random of its own runs, seed by seed, and the seeds of
 all its runs count together.
 """
@@ -31,6 +31,12 @@ SETS = {
 """Where the trainings of each column of the tables are, and what it shows of them."""
 LARGER = ("nuclei20", "synapses20", "mitochondrion20")
 """The same sets with twenty tiles to start with and twenty a round."""
+VARIANTS = {
+    "BYOL encoder": ("byol", ("random", "suggestive")),
+    "four views": ("views", ("power",)),
+    "first tiles by `clusters`": ("clusters", ("random",)),
+}
+"""What was changed on the nuclei alone, where its trainings are, and whose curves they are."""
 COLUMNS = {
     "tiles": "tiles", "images": "images", "foreground": "foreground_px",
     "objects": "objects", "lift": "lift", "repeated": "repeated",
@@ -39,19 +45,26 @@ Row = dict[str, str]
 Runs = list[dict[str, Curve]]
 
 
+def files_of(name: str, measure: str) -> list[list[Row]]:
+    """The trainings of every run on a set that has been measured so."""
+    found = []
+    for path in [FOLDER / f"{name}.csv", *sorted(FOLDER.glob(f"{name}-*.csv"))]:
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            found += [rows] if measure in rows[0] else []
+    return found
+
+
 def runs_of(name: str, measure: str = "iou") -> Runs:
     """Every run on a set that has been measured so: its strategies' curves."""
-    paths = [FOLDER / f"{name}.csv", *sorted(FOLDER.glob(f"{name}-*.csv"))]
-    return [curves for path in paths if path.exists() and (curves := curves_of(path, measure))]
+    return [curves_of(rows, measure) for rows in files_of(name, measure)]
 
 
-def curves_of(path: Path, measure: str) -> dict[str, Curve]:
-    """The curves of one file by their strategies; controls are left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if measure not in rows[0]:
-        return {}
-    starts = {row["seed"]: row for row in rows if row["arm"] == "start"}
+def curves_of(rows: Sequence[Row], measure: str) -> dict[str, Curve]:
+    """The curves of some trainings by their strategies, seed after seed, without controls."""
+    first = (row for row in rows if row["arm"] == "start")
+    starts = {row["seed"]: row for row in sorted(first, key=lambda row: int(row["seed"]))}
     arms = dict.fromkeys(row["arm"] for row in rows if row["arm"] in STRATEGIES)
     return {arm: _curve(arm, rows, starts, measure) for arm in arms}
 
@@ -157,11 +170,44 @@ def larger() -> list[str]:
     return lines
 
 
+def variants() -> list[str]:
+    """What each variant reaches on the nuclei, and how far it is from the same without it."""
+    heads = ["changed", "strategy", "seeds", "IoU by round", "on the way", "at the end"]
+    heads += ["by image, on the way", "at the end"]
+    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' --: |' * (len(heads) - 2)}"]
+    for what, (name, strategies) in VARIANTS.items():
+        for strategy in strategies:
+            cells = []
+            for measure in ("iou", "iou_by_image"):
+                changed, plain = against_plain(name, strategy, measure)
+                cells += [signed(interval(changed.area - plain.area)), at_the_end(changed, plain)]
+                if measure == "iou":
+                    curve = ", ".join(f"{value:.3f}" for value in changed.iou.mean(axis=0))
+                    seeds = len(changed.iou)
+            lines.append(f"| {what} | `{strategy}` | {seeds} | {curve} | {' | '.join(cells)} |")
+    return lines
+
+
+def against_plain(name: str, strategy: str, measure: str) -> tuple[Curve, Curve]:
+    """A strategy in a variant, and in the runs on the nuclei: the same seeds, as many rounds."""
+    (rows,) = files_of(name, measure)
+    seeds = {row["seed"] for row in rows}
+    last = max(int(row["round"]) for row in rows if row["arm"] == strategy)
+    plain = [
+        row
+        for run in files_of("nuclei", measure)
+        for row in run
+        if row["arm"] in {"start", strategy} and row["seed"] in seeds and int(row["round"]) <= last
+    ]
+    return curves_of(rows, measure)[strategy], curves_of(plain, measure)[strategy]
+
+
 def main() -> None:
     """Print all tables."""
     for title in TABLES:
         print(f"{title}\n", *table(title), "", sep="\n")
-    print("With twenty tiles a round\n", *larger(), sep="\n")
+    print("With twenty tiles a round\n", *larger(), "", sep="\n")
+    print("Other starts, other scores\n", *variants(), sep="\n")
 
 
 if __name__ == "__main__":

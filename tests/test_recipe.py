@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from ml_backend.errors import ConfigError
 from ml_backend.recipe import Recipe, load_recipe, parse_recipe
+from ml_backend.selection.uncertainty import Passes, score_image
 
 
 def test_an_empty_file_is_the_default(tmp_path: Path):
@@ -110,13 +112,27 @@ def test_mc_dropout_wants_dropout():
     assert recipe.scoring.key.startswith("mc_dropout-10-")
 
 
+@pytest.mark.parametrize("score", ["bald", "jsd", "variance"])
+def test_scores_that_compare_passes_want_several(score: str):
+    """They are 0 for a single pass, with which nothing would be chosen: both keys are named."""
+    with pytest.raises(ConfigError, match=rf"scoring: .*score {score} .*set passes to tta"):
+        parse_recipe({"scoring": {"score": score}})
+    scoring = parse_recipe({"scoring": {"score": score, "passes": "tta"}}).scoring
+    passes = Passes(np.array([[[[0.9]], [[0.1]]]]), None, scoring.top_share)
+    assert score_image(passes)[f"{score}:mean"] == 0
+    assert score_image(passes)["entropy:mean"] > 0
+
+
 def test_scores_are_kept_apart_where_their_numbers_differ():
     """The key changes with what changes the numbers, and with nothing else."""
-    plain = parse_recipe({}).scoring
+
+    def key(**keys: object) -> str:
+        return parse_recipe({"scoring": {"passes": "tta"} | keys}).scoring.key
+
     same = [{"score": "bald"}, {"reduction": "top"}, {"samples": 4}, {"weights": {}}]
     others = [{"views": 5}, {"passes": "single"}, {"weights": {"a": 2}}, {"top_share": 0.2}]
-    assert {parse_recipe({"scoring": keys}).scoring.key for keys in same} == {plain.key}
-    keys = {parse_recipe({"scoring": keys}).scoring.key for keys in others} | {plain.key}
+    assert {key(**keys) for keys in same} == {key()}
+    keys = {key(**keys) for keys in others} | {key()}
     assert len(keys) == 5
     assert max(map(len, keys)) <= 40
 

@@ -4,20 +4,22 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ml_backend.recipe.section import Section
 
 _ROW = 2
 """Another number whenever a row of scores has other entries, so that pools are scored again."""
+_COMPARING = frozenset({"bald", "jsd", "variance"})
+"""Scores that say how far passes differ."""
 
 
 class Scoring(Section):
     """How uncertain the model is about an image."""
 
     passes: Literal["tta", "mc_dropout", "ensemble", "single"] = Field(
-        "tta",
-        description="Where the passes come from: tta, mc_dropout, ensemble, or one plain pass.",
+        "single",
+        description="Where the passes come from: one plain pass, tta, mc_dropout or ensemble.",
     )
     views: int = Field(4, ge=2, le=8, description="How many test-time views of an image.")
     samples: int = Field(10, ge=2, description="How many passes of mc_dropout.")
@@ -38,6 +40,15 @@ class Scoring(Section):
     top_share: float = Field(
         0.1, gt=0, le=1, description="Share of the pixels that the reduction top looks at."
     )
+
+    @model_validator(mode="after")
+    def _several_where_passes_are_compared(self) -> "Scoring":
+        if self.passes == "single" and self.score in _COMPARING:
+            raise ValueError(
+                f"score {self.score} compares passes and is 0 for a single one: set passes to "
+                "tta, mc_dropout or ensemble"
+            )
+        return self
 
     @property
     def key(self) -> str:

@@ -38,6 +38,9 @@ def test_the_page_shows_what_was_measured(tables):
     start = page.index("## With twenty tiles a round")
     shown = [line for line in page[start + 1 :] if line.startswith("|")]
     assert shown[:5] == tables.larger()
+    start = page.index("## Other starts, other scores")
+    shown = [line for line in page[start + 1 :] if line.startswith("|")]
+    assert shown[:6] == tables.variants()
 
 
 def test_runs_on_one_set_count_together(tables, monkeypatch, tmp_path):
@@ -47,7 +50,7 @@ def test_runs_on_one_set_count_together(tables, monkeypatch, tmp_path):
         ("start", 0, 0, 2, 1, 0.2), ("random", 0, 1, 4, 3, 0.4), ("random-x2", 0, 1, 4, 3, 0.9),
         ("top", 0, 1, 4, 5, 0.6), ("power", 0, 1, 4, 5, 0.5), ("ceiling-x1", 0, 0, 9, 9, 0.9),
     ])  # fmt: skip
-    write(tmp_path / "nuclei-later.csv", [
+    write(tmp_path / "nuclei-8.csv", [
         ("start", 1, 0, 2, 1, 0.1), ("random", 1, 1, 4, 3, 0.7), ("power", 1, 1, 4, 3, 0.8),
     ])  # fmt: skip
     runs = tables.runs_of("nuclei")
@@ -90,3 +93,33 @@ def test_a_measure_takes_the_runs_that_have_it(tables, monkeypatch, tmp_path):
         "| --- | --: | --: |",
         "| `power` | +0.100 [+0.100, +0.100] | +0.900 |",
     ]
+
+
+def test_a_variant_is_held_against_the_same_seeds_and_rounds(tables, monkeypatch, tmp_path):
+    """Whatever order the files are in, and however many rounds and seeds they have more."""
+    monkeypatch.setattr(tables, "FOLDER", tmp_path)
+    monkeypatch.setattr(tables, "VARIANTS", {"views": ("views", ("power",))})
+    write(tmp_path / "nuclei-8.csv", [
+        ("start", 8, 0, 2, 1, 0.1), ("power", 8, 1, 4, 3, 0.2), ("power", 8, 2, 6, 3, 0.9),
+        ("start", 9, 0, 2, 1, 0.7), ("power", 9, 1, 4, 3, 0.7), ("power", 9, 2, 6, 3, 0.7),
+        ("top", 8, 1, 4, 3, 0.2),  # which the other run has not played
+    ])  # fmt: skip
+    write(tmp_path / "nuclei-10.csv", [
+        ("start", 10, 0, 2, 1, 0.3), ("power", 10, 1, 4, 3, 0.4),
+    ])  # fmt: skip
+    write(tmp_path / "views.csv", [
+        ("start", 8, 0, 2, 1, 0.2), ("power", 8, 1, 4, 3, 0.3),
+        ("start", 10, 0, 2, 1, 0.4), ("power", 10, 1, 4, 3, 0.5),
+    ])  # fmt: skip
+    for path in tmp_path.iterdir():  # by image the same, twice as good
+        lines = path.read_text().splitlines()
+        more = [
+            f"{lines[0]},iou_by_image",
+            *(f"{line},{2 * float(line.split(',')[8])}" for line in lines[1:]),
+        ]
+        path.write_text("\n".join(more) + "\n", encoding="utf-8")
+    changed, plain = tables.against_plain("views", "power", "iou")
+    assert (changed.iou - plain.iou).round(6).tolist() == [[0.1, 0.1], [0.1, 0.1]]
+    (line,) = tables.variants()[2:]
+    assert line.startswith("| views | `power` | 2 | 0.300, 0.400 | +0.100 [+0.100, +0.100] | ")
+    assert line.endswith(" | +0.200 [+0.200, +0.200] | +0.200 [+0.200, +0.200] |")

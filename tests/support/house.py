@@ -24,7 +24,7 @@ TINY = {
     "training": {"steps": 4, "epochs": 2, "batch_size": 2, "patch": 32},
     "validation": {"share": 0.5},
     "prediction": {"window": 32, "overlap": 8},
-    "scoring": {"views": 2},
+    "scoring": {"passes": "tta", "views": 2},
     "selection": {"batch": 4, "audit_share": 0.5},
 }
 SIDE = 32
