@@ -121,7 +121,7 @@ class _Brightness(nn.Module):
 def test_views_of_an_equivariant_model_agree(views):
     """Where the model treats all views alike, every view is turned back to the same answer."""
     predictor = Predictor(_Brightness(), 1, window=64, overlap=16, batch_size=4)
-    scoring = Scoring().model_copy(update={"views": views})
+    scoring = Scoring(passes="tta").model_copy(update={"views": views})
     for (image, _), seen in zip(
         _asked([(6, 10), (64, 64)]),
         passes_many(predictor, _asked([(6, 10), (64, 64)]), scoring),
