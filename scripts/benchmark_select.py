@@ -169,7 +169,7 @@ def scoring(images: int, side: int) -> Iterator[Row]:
             for image in pool:
                 to_probs(model(normalise(image[None].repeat(10, axis=0))))
 
-    views, samples = Scoring(views=4), Scoring(passes="mc_dropout", samples=10)
+    views, samples = Scoring(passes="tta", views=4), Scoring(passes="mc_dropout", samples=10)
     bare, viewed, sampled, disagreed, scored = in_turns(
         lambda: look(Scoring(passes="single")),
         lambda: score(views),

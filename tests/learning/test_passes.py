@@ -55,7 +55,7 @@ def predictor():
     "scoring",
     [
         Scoring(passes="single"),
-        Scoring(views=5),
+        Scoring(passes="tta", views=5),
         Scoring(passes="mc_dropout", samples=3),
         Scoring(passes="ensemble", members=3),
     ],
