@@ -37,8 +37,7 @@ class Record:
 
     `iou` is that of all pixels together; `iou_by_image` the mean of the test images' own, over
     those that show an object or are said to (nan in records of versions that did not look at it).
-    `chosen`: ids of the tiles of this round, all tiles
-    for the controls. `tiles`, `images`,
+    `chosen`: ids of the tiles of this round, all tiles for the controls. `tiles`, `images`,
     `foreground` (pixels) and `objects` count everything learned from so far; `images` are source
     images. `lift`: how far the mean score of the round's tiles lies above the pool's, None
     without a model. `mode`: what computed it.
