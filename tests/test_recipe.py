@@ -114,7 +114,7 @@ def test_mc_dropout_wants_dropout():
 
 @pytest.mark.parametrize("score", ["bald", "jsd", "variance"])
 def test_scores_that_compare_passes_want_several(score: str):
-    """They are 0 for a single pass, with which nothing would be chosen: both keys are named."""
+    """With a single pass they are 0, and batches would be random: both keys are named."""
     with pytest.raises(ConfigError, match=rf"scoring: .*score {score} .*set passes to tta"):
         parse_recipe({"scoring": {"score": score}})
     scoring = parse_recipe({"scoring": {"score": score, "passes": "tta"}}).scoring
