@@ -74,7 +74,7 @@ class Inside:
             raise ConfigError(
                 "scoring.passes: mc_dropout samples the network's dropout, and this model was "
                 "trained without: set network.dropout to 0.2, say, and train again, or set "
-                "scoring.passes to tta"
+                "scoring.passes to single"
             )
 
     def _layers(self) -> tuple[float, list[nn.Module]]:

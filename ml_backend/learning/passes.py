@@ -50,7 +50,7 @@ def ensemble(predictor: Predictor, images: Iterable[Asked], scoring: Scoring) ->
     if not predictor.siblings:
         raise ConfigError(
             "scoring.passes: ensemble asks several models, and this one has no siblings: train "
-            "again, or set scoring.passes to tta"
+            "again, or set scoring.passes to single"
         )
     models = (predictor, *predictor.siblings)
     copies = tee(images, len(models))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Seals = list[dict[str, Any]]
 """What a card says of each sibling: its file's size and checksum, and its seed."""
 
+Tile = TypeVar("Tile")
 State = TypeVar("State")
 
 DRAWS = 8  # of the tiles, until some of them hold a label
@@ -69,7 +70,7 @@ def _train_sibling(
 ) -> dict[str, Any]:
     from ml_backend.learning.state import to_arrays
 
-    recipe = _recipe(project.recipe, number)
+    recipe = sibling_recipe(project.recipe, number)
     initial = _initial(context, project, parent, number)
     start = start_of(context.blobs, recipe.network, project.id)
 
@@ -87,10 +88,33 @@ def _train_sibling(
         )
         return trained.state
 
-    state = _on_a_draw(dataset.train, recipe.training.seed, train_on)
+    state = on_a_draw(dataset.train, recipe.training.seed, train_on)
     key = model_key(project.id, candidate.version)
     seal = save_sibling(context.blobs, key, number, to_arrays(state))
     return seal | {"seed": recipe.training.seed}
+
+
+def sibling_recipe(recipe: Recipe, number: int) -> Recipe:
+    """A sibling's own seed and its share of the steps; `number` counts from 1."""
+    training, share = recipe.training, recipe.scoring.member_share
+    steps = max(1, round(training.steps * share))
+    return recipe.changed(
+        {"training.seed": training.seed + STRIDE * number, "training.steps": steps}
+    )
+
+
+def on_a_draw(
+    tiles: Sequence[Tile], seed: int, train_on: Callable[[Sequence[Tile]], State]
+) -> State:
+    """Train on tiles drawn with replacement; where no draw holds a label, on all of them."""
+    rng = np.random.default_rng([seed, 17])
+    for _ in range(DRAWS):
+        drawn = np.sort(rng.integers(len(tiles), size=len(tiles)))
+        try:
+            return train_on([tiles[index] for index in drawn])
+        except NothingToLearn:
+            continue
+    return train_on(tiles)
 
 
 def join_siblings(context: Context, project: Project, serving: "Serving") -> None:
@@ -112,7 +136,7 @@ def join_siblings(context: Context, project: Project, serving: "Serving") -> Non
         has = f"{len(seals)} siblings" if seals else "none"
         raise ConfigError(
             f"scoring.passes: ensemble asks {wanted} models, and {serving.version} has {has} "
-            "beside it: `brushloop train` trains them, or set scoring.passes to tta"
+            "beside it: `brushloop train` trains them, or set scoring.passes to single"
         )
     network = parse_recipe({"network": card["network"]}, where=f"the card of {key}").network
     found: list[Predictor] = [
@@ -136,28 +160,6 @@ def forget_checkpoints(context: Context, version: str) -> None:
     runs = _checkpoint(context, version, 0).parent
     for path in runs.glob(f"{version}-sibling-*.safetensors"):
         path.unlink(missing_ok=True)
-
-
-def _recipe(recipe: Recipe, number: int) -> Recipe:
-    training, share = recipe.training, recipe.scoring.member_share
-    steps = max(1, round(training.steps * share))
-    return recipe.changed(
-        {"training.seed": training.seed + STRIDE * number, "training.steps": steps}
-    )
-
-
-def _on_a_draw(
-    tiles: Sequence[Labelled], seed: int, train_on: Callable[[Sequence[Labelled]], State]
-) -> State:
-    """Train on tiles drawn with replacement; where no draw holds a label, on all of them."""
-    rng = np.random.default_rng([seed, 17])
-    for _ in range(DRAWS):
-        drawn = np.sort(rng.integers(len(tiles), size=len(tiles)))
-        try:
-            return train_on([tiles[index] for index in drawn])
-        except NothingToLearn:
-            continue
-    return train_on(tiles)
 
 
 def _initial(

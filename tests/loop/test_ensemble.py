@@ -116,11 +116,11 @@ def test_tiles_are_drawn_until_some_hold_a_label():
         return "trained"
 
     tiles = tuple(range(6))
-    found = ensemble._on_a_draw(tiles, 5, lambda drawn: train_on(drawn, lambda some: 3 in some))
+    found = ensemble.on_a_draw(tiles, 5, lambda drawn: train_on(drawn, lambda some: 3 in some))
     assert found == "trained"
     assert all(len(drawn) == 6 for drawn in tried)
     assert len(set(tried[-1])) < 6  # with replacement
     tried.clear()
-    ensemble._on_a_draw(tiles, 5, lambda drawn: train_on(drawn, lambda some: some == tiles))
+    ensemble.on_a_draw(tiles, 5, lambda drawn: train_on(drawn, lambda some: some == tiles))
     assert len(tried) == ensemble.DRAWS + 1
     assert len(set(tried[:-1])) == ensemble.DRAWS

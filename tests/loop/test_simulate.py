@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Picture
-from support.simulation import make_folders, open_simulation, source_of
+from support.simulation import QUICK, make_folders, open_simulation, source_of
 
 from ml_backend.errors import ConfigError, DataError, NothingToLearn, StoreError, UnknownName
 from ml_backend.learning.evaluation import evaluate
@@ -22,6 +22,7 @@ from ml_backend.loop.simulate.choices import choose_next, first_tiles
 from ml_backend.loop.simulate.figures import collect
 from ml_backend.loop.simulate.likeness import likeness_of
 from ml_backend.loop.simulate.material import read_material
+from ml_backend.loop.simulate.networks import recipe_of
 from ml_backend.loop.simulate.plan import (
     Part,
     Unit,
@@ -34,8 +35,9 @@ from ml_backend.loop.simulate.plan import (
 )
 from ml_backend.loop.simulate.report import write_report
 from ml_backend.loop.simulate.run import open_bench, run_part
-from ml_backend.recipe import Recipe, load_recipe
+from ml_backend.recipe import Recipe, load_recipe, parse_recipe
 from ml_backend.selection.strategies import STRATEGIES
+from ml_backend.selection.uncertainty import Passes, score_image
 
 PLAY = """
 import sys
@@ -176,7 +178,8 @@ def test_an_image_counts_as_much_as_any_other(played):
     """By images: the mean of their own IoU, each from all its tiles, and curves go by it."""
     material, unit = played.material, start_of(0)
     record = played.records.read(unit)
-    predictor, _ = run._fit(played, record.chosen, [0, 0], 1)
+    recipe = recipe_of(played.plan, start_of(0), 1)
+    predictor = played.school.network(record.chosen, recipe)
     hits, either = np.zeros((2, len(material.test)))
     names = [sample.name.split(" ")[0] for sample in material.test]
 
@@ -196,6 +199,24 @@ def test_an_image_counts_as_much_as_any_other(played):
     assert result.curves["top"].iou.tolist() == [[record.iou_by_image, *rows]]
     ceiling = played.records.read(Unit("ceiling-x1", 0, 0)).iou_by_image
     assert result.controls["ceiling-x1"].tolist() == [ceiling]
+
+
+def test_an_ensemble_scores_and_the_network_itself_is_judged(folder, played, tmp_path):
+    """Siblings learn from tiles drawn again; the curve is the network's own, as without them."""
+    scoring = {"passes": "ensemble", "members": 3, "score": "bald", "member_share": 0.5}
+    bench = open_simulation(folder, tmp_path, recipe=parse_recipe(QUICK | {"scoring": scoring}))
+    run_part(bench, Part("start", "", 0), silent)
+    record, scored = bench.records.read(start_of(0)), bench.records.scored(start_of(0))
+    assert record.iou == played.records.read(start_of(0)).iou
+    recipe = recipe_of(bench.plan, start_of(0), 1)
+    siblings = bench.school.siblings(record.chosen, recipe)
+    models = [bench.school.network(record.chosen, recipe), *siblings]
+    image = bench.material.samples[0].load()[0]
+    passes = [next(model.see_many([(image, ())])).probs_TCHW for model in models]
+    assert len({probs_1CHW.tobytes() for probs_1CHW in passes}) == 3
+    expected = score_image(Passes(np.concatenate(passes), None, recipe.scoring.top_share))
+    assert scored.row(0)["bald:mean"] == pytest.approx(expected["bald:mean"], rel=1e-4)
+    assert scored.row(0)["bald:mean"] > 0
 
 
 def test_records_of_a_version_that_judged_by_pixels_alone_are_read(played):

@@ -110,7 +110,6 @@ def test_a_background_label_is_background_and_the_rest_unknown(folder):
         ({"labels": {"unpainted": "unknown"}}, r"labels\.unpainted: unknown"),
         ({"network": {"encoder_weights": "byol"}}, r"network\.encoder_weights byol .*a file"),
         ({"network": {"encoder_weights": "p7-v3"}}, r"network\.encoder_weights p7-v3 "),
-        ({"scoring": {"passes": "ensemble"}}, r"scoring\.passes: ensemble .*tta"),
         ({"scoring": {"weights": {"dust": 2}}}, r"scoring\.weights names 'dust'"),
         ({"training": {"class_weights": {"dust": 2}}}, r"training\.class_weights names 'dust'"),
     ],

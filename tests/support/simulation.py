@@ -38,8 +38,10 @@ def source_of(folder, **changes):
 
 def open_simulation(folder, out, **changes):
     """A bench over the folder: its plan is settled and kept."""
-    options = {"strategies": ("random", "top"), "seeds": 1, "rounds": 2, "longer": 1} | changes
-    plan = Plan(source=source_of(folder), recipe=parse_recipe(QUICK), **options)
+    options = {"strategies": ("random", "top"), "seeds": 1, "rounds": 2, "longer": 1}
+    plan = Plan(
+        **{"source": source_of(folder), "recipe": parse_recipe(QUICK), **options, **changes}
+    )
     material = read_material(plan.source, plan.recipe)
     plan = settle(plan, len(material.tiles), batch=2)
     records = Records(out)

@@ -7,7 +7,7 @@ from ml_backend.loop.encoders import is_project_made
 from ml_backend.loop.labels import check_keys
 from ml_backend.loop.mask_folder import check_recipe
 from ml_backend.loop.simulate.plan import Plan
-from ml_backend.recipe import Network, Recipe
+from ml_backend.recipe import Network
 
 
 def check(plan: Plan) -> None:
@@ -18,7 +18,6 @@ def check(plan: Plan) -> None:
     labels = check_recipe(plan.recipe, plan.source.labels)
     check_keys(plan.recipe, labels.names, "the simulation")
     _check_network(plan.recipe.network)
-    _check_scoring(plan.recipe)
 
 
 def _check_network(network: Network) -> None:
@@ -27,15 +26,6 @@ def _check_network(network: Network) -> None:
             f"the recipe's network.encoder_weights {network.encoder_weights} was made for a "
             "project of a home folder, and a simulation has neither: name a file of weights, such "
             "as the one that `brushloop pretrain IMAGES` writes, a name of the hub, or null"
-        )
-
-
-def _check_scoring(recipe: Recipe) -> None:
-    if recipe.scoring.passes == "ensemble":
-        raise ConfigError(
-            "the recipe's scoring.passes: ensemble asks siblings that are trained and kept with a "
-            "project's model, and the networks of a simulation have none: set scoring.passes to "
-            "tta, mc_dropout or single"
         )
 
 

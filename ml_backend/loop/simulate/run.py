@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +13,16 @@ from ml_backend.loop.context import Progress, Report
 from ml_backend.loop.labels import BACKGROUND
 from ml_backend.loop.simulate.choices import choose_next, first_tiles
 from ml_backend.loop.simulate.material import Material, read_material
+from ml_backend.loop.simulate.networks import School, recipe_of
 from ml_backend.loop.simulate.plan import Part, Plan, Unit, ceiling_of, start_of, units_of
 from ml_backend.loop.simulate.records import Record, Records, Scored
 from ml_backend.recipe import Scoring
 from ml_backend.settings import Settings
 
 if TYPE_CHECKING:
-    from ml_backend.learning.data import Sample
     from ml_backend.learning.inference import Predictor
 
 THREADS = 1  # a process; several processes use several cores better than threads do
-_CEILING = 2**16  # in place of a round's number, so that its training has a seed of its own
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,11 @@ class Bench:
     records: Records
     settings: Settings
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def school(self) -> School:
+        """Where its networks learn."""
+        return School(self.material, self.settings.device, self.clock)
 
 
 def open_bench(records: Records, settings: Settings) -> Bench:
@@ -122,11 +125,14 @@ def _train(
 
     began, material = bench.clock(), bench.material
     used = [*labelled, *chosen]
-    number = _CEILING if unit.arm.startswith("ceiling") else unit.round
-    predictor, steps = _fit(bench, used, [unit.seed, number], factor)
+    recipe = recipe_of(bench.plan, unit, factor)
+    predictor = bench.school.network(used, recipe)
     images = _Images(material)
     metrics = evaluate(predictor, material.test, len(material.labels), each=images.add)
-    scored = _look(bench, predictor) if scores else None
+    scored = None
+    if scores:
+        predictor.siblings = bench.school.siblings(used, recipe)
+        scored = _look(bench, predictor)
     record = Record(
         *unit,
         tuple(int(tile) for tile in chosen),
@@ -134,7 +140,7 @@ def _train(
         len({material.tiles[tile].image.id for tile in used}),
         int(material.foreground_N[used].sum()),
         int(material.objects_N[used].sum()),
-        steps,
+        recipe.training.steps,
         metrics.mean_iou,
         tuple(None if np.isnan(value) else value for value in metrics.iou_by_class),
         metrics.mean_dice,
@@ -165,43 +171,6 @@ class _Images:
     def mean_iou(self) -> float:
         """Mean over the images that show an object, or are said to; one at least does."""
         return float(np.nanmean([counts.mean_iou() for counts in self._counts]))
-
-
-def _fit(
-    bench: Bench, tiles: Sequence[int], seeds: list[int], factor: int
-) -> "tuple[Predictor, int]":
-    """Train on these tiles; the network and the number of its steps."""
-    from ml_backend.learning.inference import predictor_from_state
-    from ml_backend.learning.references import Reference
-    from ml_backend.learning.training import train
-
-    material, device = bench.material, bench.settings.device
-    recipe = bench.plan.recipe.at_round(seeds[1] if seeds[1] < _CEILING else bench.plan.rounds)
-    steps = recipe.training.steps * factor
-    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-    recipe = recipe.changed({"training.steps": steps, "training.seed": seed})
-    looks = [Reference(sample.name, partial(_image, sample)) for sample in material.samples]
-    classes = len(material.labels)
-    trained = train(
-        [material.samples[tile] for tile in tiles],
-        [],
-        recipe=recipe,
-        classes=classes,
-        labels=material.labels,
-        pool=looks,
-        device=device,
-        clock=bench.clock,
-        overlapping=material.overlapping,
-    )
-    predictor = predictor_from_state(
-        trained.state, recipe.network, classes, recipe.prediction, device,
-        overlapping=material.overlapping,
-    )  # fmt: skip
-    return predictor, steps
-
-
-def _image(sample: "Sample") -> NDArray[np.uint8]:
-    return sample.load()[0]
 
 
 def _look(bench: Bench, predictor: "Predictor") -> Scored:
