@@ -32,11 +32,13 @@ SETS = {
 LARGER = ("nuclei20", "synapses20", "mitochondrion20")
 """The same sets with twenty tiles to start with and twenty a round."""
 VARIANTS = {
-    "BYOL encoder": ("byol", ("random", "suggestive")),
-    "four views": ("views", ("power",)),
-    "first tiles by `clusters`": ("clusters", ("random",)),
+    "BYOL encoder": ("nuclei", "byol", ("random", "suggestive")),
+    "four views": ("nuclei", "views", ("power",)),
+    "first tiles by `clusters`": ("nuclei", "clusters", ("random",)),
+    "BALD of an ensemble": ("mitochondria", "ensemble", ("power",)),
+    "BALD of dropout": ("mitochondria", "dropout", ("power",)),
 }
-"""What was changed on the nuclei alone, where its trainings are, and whose curves they are."""
+"""What was changed on which set, where its trainings are, and whose curves they are."""
 COLUMNS = {
     "tiles": "tiles", "images": "images", "foreground": "foreground_px",
     "objects": "objects", "lift": "lift", "repeated": "repeated",
@@ -171,31 +173,32 @@ def larger() -> list[str]:
 
 
 def variants() -> list[str]:
-    """What each variant reaches on the nuclei, and how far it is from the same without it."""
-    heads = ["changed", "strategy", "seeds", "IoU by round", "on the way", "at the end"]
+    """What each variant reaches, and how far it is from the same strategy without it."""
+    heads = ["changed", "on", "strategy", "seeds", "IoU by round", "on the way", "at the end"]
     heads += ["by image, on the way", "at the end"]
-    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' --: |' * (len(heads) - 2)}"]
-    for what, (name, strategies) in VARIANTS.items():
+    lines = [f"| {' | '.join(heads)} |", f"| --- | --- | --- |{' --: |' * (len(heads) - 3)}"]
+    for what, (usual, name, strategies) in VARIANTS.items():
         for strategy in strategies:
             cells = []
             for measure in ("iou", "iou_by_image"):
-                changed, plain = against_plain(name, strategy, measure)
+                changed, plain = against_plain(usual, name, strategy, measure)
                 cells += [signed(interval(changed.area - plain.area)), at_the_end(changed, plain)]
                 if measure == "iou":
                     curve = ", ".join(f"{value:.3f}" for value in changed.iou.mean(axis=0))
                     seeds = len(changed.iou)
-            lines.append(f"| {what} | `{strategy}` | {seeds} | {curve} | {' | '.join(cells)} |")
+            shown = [what, usual, f"`{strategy}`", str(seeds), curve, *cells]
+            lines.append(f"| {' | '.join(shown)} |")
     return lines
 
 
-def against_plain(name: str, strategy: str, measure: str) -> tuple[Curve, Curve]:
-    """A strategy in a variant, and in the runs on the nuclei: the same seeds, as many rounds."""
+def against_plain(usual: str, name: str, strategy: str, measure: str) -> tuple[Curve, Curve]:
+    """A strategy in a variant, and in the usual runs on its set: the same seeds and rounds."""
     (rows,) = files_of(name, measure)
     seeds = {row["seed"] for row in rows}
     last = max(int(row["round"]) for row in rows if row["arm"] == strategy)
     plain = [
         row
-        for run in files_of("nuclei", measure)
+        for run in files_of(usual, measure)
         for row in run
         if row["arm"] in {"start", strategy} and row["seed"] in seeds and int(row["round"]) <= last
     ]

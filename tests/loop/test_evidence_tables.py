@@ -40,7 +40,7 @@ def test_the_page_shows_what_was_measured(tables):
     assert shown[:5] == tables.larger()
     start = page.index("## Other starts, other scores")
     shown = [line for line in page[start + 1 :] if line.startswith("|")]
-    assert shown[:6] == tables.variants()
+    assert shown[:8] == tables.variants()
 
 
 def test_runs_on_one_set_count_together(tables, monkeypatch, tmp_path):
@@ -98,7 +98,7 @@ def test_a_measure_takes_the_runs_that_have_it(tables, monkeypatch, tmp_path):
 def test_a_variant_is_held_against_the_same_seeds_and_rounds(tables, monkeypatch, tmp_path):
     """Whatever order the files are in, and however many rounds and seeds they have more."""
     monkeypatch.setattr(tables, "FOLDER", tmp_path)
-    monkeypatch.setattr(tables, "VARIANTS", {"views": ("views", ("power",))})
+    monkeypatch.setattr(tables, "VARIANTS", {"views": ("nuclei", "views", ("power",))})
     write(tmp_path / "nuclei-8.csv", [
         ("start", 8, 0, 2, 1, 0.1), ("power", 8, 1, 4, 3, 0.2), ("power", 8, 2, 6, 3, 0.9),
         ("start", 9, 0, 2, 1, 0.7), ("power", 9, 1, 4, 3, 0.7), ("power", 9, 2, 6, 3, 0.7),
@@ -118,8 +118,8 @@ def test_a_variant_is_held_against_the_same_seeds_and_rounds(tables, monkeypatch
             *(f"{line},{2 * float(line.split(',')[8])}" for line in lines[1:]),
         ]
         path.write_text("\n".join(more) + "\n", encoding="utf-8")
-    changed, plain = tables.against_plain("views", "power", "iou")
+    changed, plain = tables.against_plain("nuclei", "views", "power", "iou")
     assert (changed.iou - plain.iou).round(6).tolist() == [[0.1, 0.1], [0.1, 0.1]]
     (line,) = tables.variants()[2:]
-    assert line.startswith("| views | `power` | 2 | 0.300, 0.400 | +0.100 [+0.100, +0.100] | ")
+    assert line.startswith("| views | nuclei | `power` | 2 | 0.300, 0.400 | +0.100 [+0.100, +0.100] | ")
     assert line.endswith(" | +0.200 [+0.200, +0.200] | +0.200 [+0.200, +0.200] |")
