@@ -121,5 +121,7 @@ def test_a_variant_is_held_against_the_same_seeds_and_rounds(tables, monkeypatch
     changed, plain = tables.against_plain("nuclei", "views", "power", "iou")
     assert (changed.iou - plain.iou).round(6).tolist() == [[0.1, 0.1], [0.1, 0.1]]
     (line,) = tables.variants()[2:]
-    assert line.startswith("| views | nuclei | `power` | 2 | 0.300, 0.400 | +0.100 [+0.100, +0.100] | ")
+    assert line.startswith(
+        "| views | nuclei | `power` | 2 | 0.300, 0.400 | +0.100 [+0.100, +0.100] | "
+    )
     assert line.endswith(" | +0.200 [+0.200, +0.200] | +0.200 [+0.200, +0.200] |")
