@@ -73,7 +73,7 @@ def ranked(count: int) -> Iterator[Row]:
     _, ours = best_of(choose("stochastic_batch", pool, variant="partition"))
     _, other = best_of(lambda: rng.permutation(count))
     case = f"stochastic_batch (partition), {BATCH} of {count:,} by a permutation"
-    yield cost(case, ours, other, "ms", 2.5)  # by the processor 1.6 to 2.0: new memory
+    yield cost(case, ours, other, "ms", 2)
 
 
 def naive(count: int) -> Iterator[Row]:

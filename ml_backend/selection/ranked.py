@@ -72,7 +72,7 @@ def stochastic_batch(
     if settings.variant == "partition":
         count = len(pool) // size
         batches_QB = rng.permutation(len(pool))[: count * size].reshape(count, size)
-        return np.asarray(batches_QB[pool.scores_N[batches_QB].mean(axis=1).argmax()])
+        return np.asarray(batches_QB[pool.scores_N.take(batches_QB).mean(axis=1).argmax()])
     batches = (rng.choice(len(pool), size, replace=False) for _ in range(settings.draws))
     return max(batches, key=lambda batch: pool.scores_N[batch].mean())
 

@@ -179,7 +179,7 @@ def test_an_image_counts_as_much_as_any_other(played):
     material, unit = played.material, start_of(0)
     record = played.records.read(unit)
     recipe = recipe_of(played.plan, start_of(0), 1)
-    predictor = played.school.network(record.chosen, recipe)
+    predictor = played.trainer.network(record.chosen, recipe)
     hits, either = np.zeros((2, len(material.test)))
     names = [sample.name.split(" ")[0] for sample in material.test]
 
@@ -209,8 +209,8 @@ def test_an_ensemble_scores_and_the_network_itself_is_judged(folder, played, tmp
     record, scored = bench.records.read(start_of(0)), bench.records.scored(start_of(0))
     assert record.iou == played.records.read(start_of(0)).iou
     recipe = recipe_of(bench.plan, start_of(0), 1)
-    siblings = bench.school.siblings(record.chosen, recipe)
-    models = [bench.school.network(record.chosen, recipe), *siblings]
+    siblings = bench.trainer.siblings(record.chosen, recipe)
+    models = [bench.trainer.network(record.chosen, recipe), *siblings]
     image = bench.material.samples[0].load()[0]
     passes = [next(model.see_many([(image, ())])).probs_TCHW for model in models]
     assert len({probs_1CHW.tobytes() for probs_1CHW in passes}) == 3

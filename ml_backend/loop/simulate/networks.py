@@ -34,7 +34,7 @@ def recipe_of(plan: Plan, unit: Unit, factor: int) -> Recipe:
 
 
 @dataclass(frozen=True)
-class School:
+class Trainer:
     """Where networks learn: on which images, on which device, by which clock."""
 
     material: Material

@@ -13,7 +13,7 @@ from ml_backend.loop.context import Progress, Report
 from ml_backend.loop.labels import BACKGROUND
 from ml_backend.loop.simulate.choices import choose_next, first_tiles
 from ml_backend.loop.simulate.material import Material, read_material
-from ml_backend.loop.simulate.networks import School, recipe_of
+from ml_backend.loop.simulate.networks import Trainer, recipe_of
 from ml_backend.loop.simulate.plan import Part, Plan, Unit, ceiling_of, start_of, units_of
 from ml_backend.loop.simulate.records import Record, Records, Scored
 from ml_backend.recipe import Scoring
@@ -36,9 +36,9 @@ class Bench:
     clock: Callable[[], float] = time.monotonic
 
     @property
-    def school(self) -> School:
+    def trainer(self) -> Trainer:
         """Where its networks learn."""
-        return School(self.material, self.settings.device, self.clock)
+        return Trainer(self.material, self.settings.device, self.clock)
 
 
 def open_bench(records: Records, settings: Settings) -> Bench:
@@ -126,12 +126,12 @@ def _train(
     began, material = bench.clock(), bench.material
     used = [*labelled, *chosen]
     recipe = recipe_of(bench.plan, unit, factor)
-    predictor = bench.school.network(used, recipe)
+    predictor = bench.trainer.network(used, recipe)
     images = _Images(material)
     metrics = evaluate(predictor, material.test, len(material.labels), each=images.add)
     scored = None
     if scores:
-        predictor.siblings = bench.school.siblings(used, recipe)
+        predictor.siblings = bench.trainer.siblings(used, recipe)
         scored = _look(bench, predictor)
     record = Record(
         *unit,
