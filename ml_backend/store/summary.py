@@ -11,11 +11,12 @@ from typing import Any, Literal, get_args
 Kind = Literal["taken", "paired", "chosen", "passed_over", "unpaired", "set_aside", "warnings"]
 """What became of a file.
 
-`taken`: it is used. `paired`: an image has a mask; the detail says how they were matched. `chosen`:
-a part of the file is used, or its numbers are scaled; the detail says which page, channels, range.
-`passed_over`: it is no image that is read; the detail says why (its ending, a dangling link).
-`unpaired`: an image without a mask or a mask without an image. `set_aside`: it should have been used
-and cannot be; the detail is the reason. `warnings`: it is used, and something about it is doubtful.
+`taken`: it is used. `paired`: an image has a mask; the detail says how they were matched.
+`chosen`: a part of the file is used, or its numbers are scaled; the detail says which page,
+channels, range. `passed_over`: it is no image that is read; the detail says why (its ending, a
+dangling link). `unpaired`: an image without a mask or a mask without an image. `set_aside`: it
+should have been used and cannot be; the detail is the reason. `warnings`: it is used, and
+something about it is doubtful.
 """
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -59,14 +60,13 @@ class Summary:
 
     def add(self, kind: Kind, name: str = "", detail: str = "") -> None:
         """Note what became of a file; `detail` says how or why, and groups files."""
-        groups = self._groups.setdefault(kind, {})
-        groups.setdefault(detail, Group(detail)).add(name)
+        self._group(kind, detail).add(name)
 
     def update(self, other: "Summary") -> None:
         """Add all that another summary holds."""
-        for kind, groups in other._groups.items():
-            for detail, group in groups.items():
-                mine = self._groups.setdefault(kind, {}).setdefault(detail, Group(detail))
+        for kind in KINDS:
+            for group in other.groups(kind):
+                mine = self._group(kind, group.detail)
                 mine.names += group.names[: MOST_NAMES - len(mine.names)]
                 mine.count += group.count
 
@@ -100,6 +100,9 @@ class Summary:
         summary = cls()
         for kind in KINDS:
             for row in data.get(kind, ()):
-                groups = summary._groups.setdefault(kind, {})
-                groups[row["detail"]] = Group(row["detail"], row["count"], list(row["names"]))
+                group = summary._group(kind, row["detail"])
+                group.count, group.names = row["count"], list(row["names"])
         return summary
+
+    def _group(self, kind: Kind, detail: str) -> Group:
+        return self._groups.setdefault(kind, {}).setdefault(detail, Group(detail))
