@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 import fsspec
 
@@ -129,7 +129,8 @@ def local_folder(url: str) -> Path | None:
     if scheme[1].lower() != "file":
         return None
     # fsspec does not decode the percent signs that pathlib's as_uri() writes.
-    return Path(unquote(url[scheme.end() :].removeprefix("//"))).absolute()
+    path = unquote_to_bytes(url[scheme.end() :].removeprefix("//"))
+    return Path(os.fsdecode(path)).absolute()
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
