@@ -114,7 +114,7 @@ def drawn_tasks(count: int) -> Iterator[Masks]:
 
 def real_pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Membranes and mitochondria of each section in the data beside the repository."""
-    from ml_backend.store.masks_in import read_mask
+    from ml_backend.store.mask_values import read_mask
 
     folder = DATA / "vnc_mitochondria/masks"
     for path in sorted((folder / "membranes").glob("*.png")):

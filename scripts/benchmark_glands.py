@@ -73,7 +73,7 @@ def compared(values: dict[str, np.ndarray], name: str, base: str) -> Row:
 def sections() -> list[Section]:
     """Images of stained tissue; every third one tests."""
     from ml_backend.store.images import decode_image
-    from ml_backend.store.masks_in import read_mask
+    from ml_backend.store.mask_values import read_mask
 
     folder = DATA / "dsb2018_nuclei"
     if not folder.is_dir():

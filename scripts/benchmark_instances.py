@@ -31,7 +31,7 @@ from ml_backend.masks.sheet import contact_sheet
 from ml_backend.masks.watershed import objects
 from ml_backend.recipe import Instances, Recipe, load_recipe
 from ml_backend.store.images import find_images
-from ml_backend.store.masks_in import read_objects
+from ml_backend.store.mask_values import read_objects
 from ml_backend.store.pairs import match_masks
 
 RECIPE = Path(__file__).resolve().parents[1] / "configs/instances.yaml"

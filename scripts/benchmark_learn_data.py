@@ -19,7 +19,7 @@ from ml_backend.learning.data import IGNORE, Sample
 from ml_backend.masks.tiles import Window, cut_tiles
 from ml_backend.samples import make_samples
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import parse_values, read_mask
+from ml_backend.store.mask_values import parse_values, read_mask
 from ml_backend.store.pairs import match_masks
 
 TRAIN, VAL = 12, 4  # of 16 labelled images the product keeps a quarter for validation

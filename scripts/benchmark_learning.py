@@ -10,7 +10,7 @@ from benchmark import Row, row
 
 from ml_backend.learning.data import Sample
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import read_mask
+from ml_backend.store.mask_values import read_mask
 from ml_backend.store.pairs import match_masks
 
 Pair = tuple[np.ndarray, np.ndarray]

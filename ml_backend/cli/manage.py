@@ -69,7 +69,7 @@ def pool_add(
     """Add images to the pool; those with a mask are learned from at once."""
     from ml_backend.cli.printing import progress_bar
     from ml_backend.loop.pool import add_folder
-    from ml_backend.store.masks_in import parse_values
+    from ml_backend.store.mask_values import parse_values
 
     with opened(home) as context, progress_bar() as progress:
         report = add_folder(

@@ -32,7 +32,7 @@ def augment_sheet(
     """Show what an augmentation does to your images and masks, before you train with it."""
     from ml_backend.loop.augment_sheet import augment_sheet as write
     from ml_backend.recipe import Recipe, load_recipe
-    from ml_backend.store.masks_in import parse_values
+    from ml_backend.store.mask_values import parse_values
 
     chosen = (load_recipe(recipe) if recipe else Recipe()).changed(
         {"training.augmentation": augmentation, "training.seed": seed}

@@ -144,7 +144,7 @@ def _of_folder(
     from ml_backend.errors import ConfigError
     from ml_backend.loop.material import material_in
     from ml_backend.recipe import Recipe, load_recipe
-    from ml_backend.store.masks_in import parse_values
+    from ml_backend.store.mask_values import parse_values
 
     if masks is None:
         raise ConfigError(f"tune {images}: say where the masks of these images are with --masks")

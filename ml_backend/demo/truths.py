@@ -12,7 +12,7 @@ from ml_backend.errors import DataError, RegionError
 from ml_backend.masks.tiles import Window
 from ml_backend.store.images import find_images
 from ml_backend.store.mask_files import find_masks, read_masks
-from ml_backend.store.masks_in import Values
+from ml_backend.store.mask_values import Values
 
 DECODED_MASKS = 8  # the tiles of a round share few images
 

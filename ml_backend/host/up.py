@@ -30,7 +30,7 @@ from ml_backend.loop.pool import add_folder
 from ml_backend.recipe import Recipe
 from ml_backend.samples import make_samples
 from ml_backend.settings import ENV_FILE, Settings, load_settings
-from ml_backend.store.masks_in import Values, parse_values
+from ml_backend.store.mask_values import Values, parse_values
 from ml_backend.store.rows import Project
 
 SAMPLE_LABEL = "plankton"

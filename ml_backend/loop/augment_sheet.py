@@ -16,7 +16,7 @@ from ml_backend.masks.sheet import CELL, Row, contact_sheet, outlined
 from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import Values
+from ml_backend.store.mask_values import Values
 
 if TYPE_CHECKING:
     from ml_backend.learning.references import Reference

@@ -16,7 +16,7 @@ from ml_backend.masks.classical import METHODS, foreground_mask
 from ml_backend.masks.sheet import Row, contact_sheet, outlined
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import read_mask
+from ml_backend.store.mask_values import read_mask
 from ml_backend.store.pairs import match_masks
 
 _SHOWN = 30

@@ -18,7 +18,7 @@ from ml_backend.masks import sets
 from ml_backend.masks.labels import LabelConfig, make_label_config, parse_label_config
 from ml_backend.recipe import Recipe
 from ml_backend.store.mask_files import MaskFiles, find_masks, read_masks
-from ml_backend.store.masks_in import Values, read_objects
+from ml_backend.store.mask_values import Values, read_objects
 
 U8 = NDArray[np.uint8]
 

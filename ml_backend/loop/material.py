@@ -23,7 +23,7 @@ from ml_backend.masks.instances import Objects, components, told_apart
 from ml_backend.recipe import Network, Recipe
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import Values
+from ml_backend.store.mask_values import Values
 from ml_backend.store.rows import Project
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ml_backend.masks.tiles import cut_tiles
 from ml_backend.recipe import Recipe
 from ml_backend.store.images import decode_image, find_images
 from ml_backend.store.mask_files import MaskFiles, find_masks, read_masks
-from ml_backend.store.masks_in import Values, read_mask, read_objects
+from ml_backend.store.mask_values import Values, read_mask, read_objects
 from ml_backend.store.rows import Image, Project, Tile
 from ml_backend.studio.files import file_name
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import DataError
 from ml_backend.masks import sets
-from ml_backend.store.masks_in import IGNORE, Values, read_mask
+from ml_backend.store.mask_values import IGNORE, Values, read_mask
 from ml_backend.store.pairs import match_masks
 
 

@@ -18,7 +18,7 @@ from ml_backend.loop.pool import add_folder
 from ml_backend.masks.labels import make_label_config, parse_label_config
 from ml_backend.masks.regions import decode_results, encode_results
 from ml_backend.masks.sets import from_planes
-from ml_backend.store.masks_in import parse_values
+from ml_backend.store.mask_values import parse_values
 
 pytestmark = pytest.mark.filterwarnings(  # pycocotools' decoder against NumPy 2
     "ignore:__array__ implementation:DeprecationWarning"

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from ml_backend.errors import ConfigError, DataError, ImageUnreadable, RegionError
-from ml_backend.store.masks_in import IGNORE, parse_values, read_mask, read_objects
+from ml_backend.store.mask_values import IGNORE, parse_values, read_mask, read_objects
 
 from .pictures import file_of, png, tiff
 

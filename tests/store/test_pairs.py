@@ -11,7 +11,7 @@ from PIL import Image
 
 from ml_backend.errors import DataError, NotFound
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.masks_in import parse_values, read_mask
+from ml_backend.store.mask_values import parse_values, read_mask
 from ml_backend.store.pairs import match_masks
 
 DATA = Path(__file__).parents[2].parent / "shared/data"

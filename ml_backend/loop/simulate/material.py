@@ -23,7 +23,7 @@ from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import natural_order
 from ml_backend.store.images import decode_image, find_images
 from ml_backend.store.mask_files import MaskFiles
-from ml_backend.store.masks_in import parse_values
+from ml_backend.store.mask_values import parse_values
 from ml_backend.store.rows import Image, Tile
 
 if TYPE_CHECKING:
