@@ -18,6 +18,7 @@ translated at the door of the room that knows the third party.
     ├── StudioError            Label Studio
     │   ├── StudioUnreachable  no answer, or a 5xx
     │   └── StudioRefused      an answer that says no: token, permission, validation
+    │       └── StudioMissing  what was asked for is not there (404)
     ├── LearningError          training or prediction
     │   ├── NothingToLearn     no usable masks
     │   └── WeightsUnavailable encoder weights that cannot be loaded
@@ -84,6 +85,10 @@ class StudioUnreachable(StudioError):
 
 class StudioRefused(StudioError):
     """An answer that says no: token, permission, validation."""
+
+
+class StudioMissing(StudioRefused):
+    """What was asked for is not there, or the token's user may not see it."""
 
 
 class LearningError(BrushloopError):

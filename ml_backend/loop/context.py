@@ -56,7 +56,7 @@ class Context:
         if not url or key is None:
             missing = "BRUSHLOOP_LABEL_STUDIO_URL" if not url else "BRUSHLOOP_LABEL_STUDIO_API_KEY"
             raise ConfigError(f"{missing} is not set: this step talks to Label Studio")
-        return Studio(url, key.get_secret_value())
+        return Studio(url, key.get_secret_value(), ca=self.settings.label_studio_ca)
 
     def whole(self, image: Image) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 of a source image. Raises `ImageUnreadable`."""

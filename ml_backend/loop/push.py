@@ -1,6 +1,7 @@
 """From a recorded round to Label Studio tasks with pre-annotations."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
+from ml_backend.errors import StudioError, StudioRefused
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.models import Models
 from ml_backend.loop.predict import predictions_for, readable_tiles, regions_of, show_version
@@ -20,7 +22,12 @@ CHUNK = 10  # tasks an import: small enough to show progress, large enough to be
 
 
 def push(context: Context, project: Project, record: Round, progress: Progress) -> int:
-    """Push what Label Studio does not have yet of a round; returns how many tasks that were."""
+    """Push what Label Studio does not have yet of a round; returns how many tasks that were.
+
+    Raises `StudioRefused` where Label Studio says no: then what did not arrive is not in the round
+    any more, and a round of which nothing arrived is forgotten. Whatever else cuts a push off is
+    carried on by the next one.
+    """
     have = _arrived(context, project, record)
     waiting = [item.tile_id for item in record.chosen if item.tile_id not in have]
     tiles = context.catalog.pool.by_ids(waiting)
@@ -29,12 +36,29 @@ def push(context: Context, project: Project, record: Round, progress: Progress) 
     for start in range(0, len(waiting), CHUNK):
         part = [tiles[tile_id] for tile_id in waiting[start : start + CHUNK]]
         made = predictions_for(context, project, serving, part) if serving else {}
-        pushed += _import(context, project, record, list(readable_tiles(context, part)), made)
+        try:
+            pushed += _import(context, project, record, list(readable_tiles(context, part)), made)
+        except StudioRefused as error:
+            raise _taken_back(context, project, record, error) from error
         progress(pushed, len(waiting), f"round {record.number}: {pushed} tasks pushed")
     context.catalog.rounds.mark_pushed(record.id)
     if serving is not None:
         show_version(context, project.id, serving.version)
     return pushed
+
+
+def _taken_back(
+    context: Context, project: Project, record: Round, error: StudioRefused
+) -> StudioRefused:
+    """Keep of a round what Label Studio has, and say so."""
+    kept = {task.tile_id for task in context.catalog.work.tasks(project.id)}
+    kept &= {item.tile_id for item in record.chosen}
+    context.catalog.rounds.take_back(record.id, [tile_id for tile_id in kept if tile_id])
+    left = f"{len(kept)} tasks of it arrived before" if kept else "nothing of it is left there"
+    return type(error)(
+        f"round {record.number} was refused, {left}: {error}; what to do about it says "
+        f"`brushloop doctor --project {project.id}`, then `brushloop select` chooses again"
+    )
 
 
 def _arrived(context: Context, project: Project, record: Round) -> set[int]:
@@ -77,7 +101,12 @@ def _import(
         _task(tile, record, {key: url}, predictions.get(tile.id))
         for (tile, _), url in zip(tiles, urls, strict=True)
     ]
-    ids = context.studio.import_tasks(project.id, bodies)
+    try:
+        ids = context.studio.import_tasks(project.id, bodies)
+    except StudioRefused:
+        with suppress(StudioError):  # the refusal says more
+            context.studio.delete_uploads(project.id, urls)
+        raise
     context.catalog.work.save_tasks(
         project.id,
         [

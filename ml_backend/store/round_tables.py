@@ -10,7 +10,15 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, sel
 
 from ml_backend.store.database import Database, upsert, utc_now
 from ml_backend.store.rows import Chosen, Numbers, Prediction, Round
-from ml_backend.store.schema import embeddings, predictions, round_tiles, rounds, scores, tiles
+from ml_backend.store.schema import (
+    embeddings,
+    predictions,
+    round_tiles,
+    rounds,
+    scores,
+    tasks,
+    tiles,
+)
 
 Vector = NDArray[np.floating[Any]]
 
@@ -90,6 +98,21 @@ class Rounds:
         """Every tile of the round is a task in Label Studio."""
         with self._database.write() as connection:
             connection.execute(update(rounds).where(rounds.c.id == round_id).values(state="pushed"))
+
+    def take_back(self, round_id: int, kept: Collection[int]) -> None:
+        """Let a round have these of its tiles only, as pushed; without any it never was."""
+        with self._database.write() as connection:
+            of_round = round_tiles.c.round_id == round_id
+            gone = round_tiles.delete().where(of_round, round_tiles.c.tile_id.not_in(kept))
+            connection.execute(gone)
+            if kept:
+                connection.execute(
+                    update(rounds).where(rounds.c.id == round_id).values(state="pushed")
+                )
+                return
+            mine = tasks.c.round_id == round_id  # such as tasks that were deleted meanwhile
+            connection.execute(update(tasks).where(mine).values(round_id=None))
+            connection.execute(rounds.delete().where(rounds.c.id == round_id))
 
     def save_scores(
         self,

@@ -6,13 +6,14 @@ looks at a request's headers, so no token reaches a message.
 
 import contextlib
 import re
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import orjson
 
-from ml_backend.errors import StudioRefused, StudioUnreachable
+from ml_backend.errors import StudioMissing, StudioRefused, StudioUnreachable
 
 _DETAIL_LENGTH = 800
 
@@ -25,6 +26,11 @@ ALLOW_ADDRESS = (
     "Label Studio refuses private and loopback addresses: start the Label Studio process "
     "with both ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, or give the "
     "backend a public address (BRUSHLOOP_BACKEND_URL)"
+)
+TRUST_CERTIFICATE = (
+    "set BRUSHLOOP_LABEL_STUDIO_CA to a PEM file that holds the certificate of the authority that "
+    "signed it, or the certificate itself where it is self-signed (SSL_CERT_FILE does as well), "
+    "and use the host name that the certificate was made for"
 )
 
 
@@ -42,11 +48,23 @@ def translated(what: str) -> Iterator[None]:
     except httpx.TooManyRedirects as error:
         raise StudioRefused(f"{what}: redirected without end; check the address") from error
     except (httpx.HTTPError, httpx.StreamError) as error:
+        if (reason := certificate_fault(error)) is not None:
+            raise StudioRefused(f"{what}: {reason}; {TRUST_CERTIFICATE}") from error
         raise StudioUnreachable(
             f"{what}: {error or type(error).__name__}; is Label Studio running there?"
         ) from error
     except httpx.CookieConflict as error:
         raise StudioRefused(f"{what}: {error}") from error
+
+
+def certificate_fault(error: BaseException) -> str | None:
+    """Say what is wrong with a server's certificate, if that is why a request failed."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate is not trusted: {cause.verify_message}"
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def check(response: httpx.Response, what: str) -> None:
@@ -67,7 +85,7 @@ def check(response: httpx.Response, what: str) -> None:
     if status == httpx.codes.FORBIDDEN:
         raise StudioRefused(f"{said}; the token's user lacks the permission")
     if status == httpx.codes.NOT_FOUND:
-        raise StudioRefused(f"{said}; it does not exist or the token's user may not see it")
+        raise StudioMissing(f"{said}; it does not exist or the token's user may not see it")
     raise StudioRefused(said)
 
 

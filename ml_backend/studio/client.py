@@ -4,8 +4,9 @@ Every method raises `StudioUnreachable` (worth trying again) or `StudioRefused` 
 the method, the address and what Label Studio said; no token ever stands in a message.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -27,12 +28,19 @@ _PROJECT_PAGE = 100
 
 
 class Studio:
-    """The Label Studio at `url`, as the user whose token `api_key` is, personal or legacy."""
+    """The Label Studio at `url`, as the user whose token `api_key` is, personal or legacy.
+
+    `ca`: a PEM file of certificates that are trusted besides the usual ones.
+    """
 
     def __init__(
-        self, url: str, api_key: str, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        api_key: str,
+        transport: httpx.BaseTransport | None = None,
+        ca: Path | None = None,
     ) -> None:
-        self._http = Transport(url, api_key, transport)
+        self._http = Transport(url, api_key, transport, ca)
 
     def __repr__(self) -> str:
         return f"Studio({self.url!r}, {self.token_kind} token)"
@@ -112,6 +120,14 @@ class Studio:
     def upload_images(self, project_id: int, images: Sequence[tuple[str, bytes]]) -> list[str]:
         """Store images (name, file content) → their addresses `/data/upload/…`, in order."""
         return files.upload(self._http, project_id, images)
+
+    def delete_uploads(self, project_id: int, urls: Collection[str]) -> int:
+        """Delete files by the addresses that `upload_images` gave → how many were there."""
+        return files.delete_uploads(self._http, project_id, urls)
+
+    def uploads(self, project_id: int) -> list[str]:
+        """Addresses of all files of a project that the token's user has uploaded."""
+        return list(files.uploads(self._http, project_id))
 
     def download(self, url: str, *, limit: int, project_id: int | None = None) -> bytes:
         """The file behind a task's image address, whole, at most `limit` bytes.

@@ -5,18 +5,20 @@ import contextlib
 import mimetypes
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
-from ml_backend.errors import ImageUnreadable, StudioRefused, StudioUnreachable
+from ml_backend.errors import ImageUnreadable, StudioError, StudioRefused
 from ml_backend.studio.answers import check
 from ml_backend.studio.transport import SLOW_SECONDS, Transport
 
 # Label Studio takes up to 100 files and 250 MB a request; small batches show progress.
 _BATCH_FILES = 50
 _BATCH_BYTES = 32 * 2**20
+_OWN = re.compile(r"/data/(upload|local-files)/|/storage-data/uploaded/")
 _CLOUD = re.compile(r"(s3|gs|azure-blob)://")
 _TRIES = 3
 _SILENT_SECONDS = 60
@@ -28,12 +30,42 @@ def upload(transport: Transport, project_id: int, images: Sequence[tuple[str, by
     """Store `images` (name, file content) → their addresses `/data/upload/…`, in order.
 
     No tasks are made. Raises `StudioRefused` for a type Label Studio does not take (TIFF)
-    and for a file that arrived with another length.
+    and for a file that arrived with another length; then none of them stays there.
     """
     urls: list[str] = []
-    for batch in _batches(images):
-        urls.extend(_upload_batch(transport, project_id, batch))
+    try:
+        for batch in _batches(images):
+            urls.extend(_upload_batch(transport, project_id, batch))
+    except StudioRefused:
+        _delete_quietly(transport, project_id, urls)
+        raise
     return urls
+
+
+def uploads(transport: Transport, project_id: int) -> dict[str, int]:
+    """Index all files of a project that the token's user has uploaded: address → id."""
+    path = f"/api/projects/{project_id}/file-uploads"
+    rows = transport.json("GET", path, params={"all": "true"}, seconds=SLOW_SECONDS)
+    return {f"/data/{row['file']}": row["id"] for row in rows}
+
+
+def delete_uploads(transport: Transport, project_id: int, urls: Collection[str]) -> int:
+    """Delete files by the addresses that `upload` gave → how many were there.
+
+    Addresses of anything else are left alone.
+    """
+    wanted = {_own_path(transport, url) for url in urls if url.startswith("/")}
+    ids = [file_id for url, file_id in uploads(transport, project_id).items() if url in wanted]
+    if ids:  # without ids Label Studio would delete every file of the project
+        path = f"/api/projects/{project_id}/file-uploads"
+        transport.json("DELETE", path, body={"file_upload_ids": ids}, seconds=SLOW_SECONDS)
+    return len(ids)
+
+
+def _delete_quietly(transport: Transport, project_id: int, urls: Collection[str]) -> None:
+    """Delete files on the way out of an error that says more than another would."""
+    with contextlib.suppress(StudioError):
+        delete_uploads(transport, project_id, urls)
 
 
 def _batches(images: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
@@ -68,6 +100,21 @@ def _upload_batch(
     ids = answer["file_upload_ids"]
     listed = transport.json("GET", f"{path}/file-uploads", params={"ids": str(ids)})
     stored = {row["id"]: row for row in listed}
+    try:
+        _check_stored(project_id, batch, ids, stored)
+    except StudioRefused:
+        _delete_quietly(transport, project_id, [f"/data/{row['file']}" for row in listed])
+        raise
+    return [f"/data/{stored[file_id]['file']}" for file_id in ids]
+
+
+def _check_stored(
+    project_id: int,
+    batch: Sequence[tuple[str, bytes]],
+    ids: Sequence[int],
+    stored: Mapping[int, Mapping[str, Any]],
+) -> None:
+    """Refuse files that did not all come, or did not come whole."""
     if len(ids) != len(batch) or not stored.keys() >= set(ids):
         raise StudioRefused(f"of {len(batch)} images sent to project {project_id}, {len(ids)} came")
     for file_id, (name, data) in zip(ids, batch, strict=True):
@@ -75,7 +122,6 @@ def _upload_batch(
             raise StudioRefused(
                 f"image {name}: Label Studio stored {stored[file_id]['size']} bytes of {len(data)}"
             )
-    return [f"/data/{stored[file_id]['file']}" for file_id in ids]
 
 
 def file_name(url: str) -> str:
@@ -130,13 +176,22 @@ def _address(transport: Transport, url: str, project_id: int | None) -> str:
         coded = base64.urlsafe_b64encode(url.encode()).decode()
         return f"{transport.url}/projects/{project_id}/resolve/?fileuri={quote(coded)}"
     if url.startswith("/") and not url.startswith("//"):
-        # Under a sub-path Label Studio writes the prefix into its own addresses.
-        prefix = urlsplit(transport.url).path
-        own = url.removeprefix(prefix) if url.startswith(f"{prefix}/") else url
-        return transport.url + own
+        return transport.url + _own_path(transport, url)
     if re.match(r"https?://", url):
         return url
     raise ImageUnreadable(f"image {url}: an address that Label Studio does not serve")
+
+
+def _own_path(transport: Transport, url: str) -> str:
+    """The path of a file of Label Studio's own, without what stands before it for a proxy.
+
+    Under a sub-path Label Studio writes the browser's prefix into its own addresses, whatever the
+    prefix at which this process reaches it.
+    """
+    if own := _OWN.search(url):
+        return url[own.start() :]
+    prefix = urlsplit(transport.url).path
+    return url.removeprefix(prefix) if url.startswith(f"{prefix}/") else url
 
 
 @contextlib.contextmanager
@@ -147,7 +202,7 @@ def _blamed(transport: Transport, url: str, server: str) -> Iterator[None]:
     """
     try:
         yield
-    except StudioUnreachable as error:
+    except StudioError as error:
         cause = error.__cause__
         if not isinstance(cause, httpx.TransportError) or transport.serves(cause.request.url):
             raise

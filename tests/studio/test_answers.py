@@ -8,7 +8,13 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from ml_backend.errors import ConfigError, StudioError, StudioRefused, StudioUnreachable
+from ml_backend.errors import (
+    ConfigError,
+    StudioError,
+    StudioMissing,
+    StudioRefused,
+    StudioUnreachable,
+)
 from ml_backend.studio.client import Studio
 
 LEGACY = "f00dfeed" * 5
@@ -32,7 +38,7 @@ def answers(status: int, **content: object) -> Callable[[httpx.Request], httpx.R
         (400, StudioRefused, "title: too short"),
         (401, StudioRefused, "BRUSHLOOP_LABEL_STUDIO_API_KEY"),
         (403, StudioRefused, "permission"),
-        (404, StudioRefused, "does not exist"),
+        (404, StudioMissing, "does not exist"),
         (422, StudioRefused, "too short"),
         (429, StudioUnreachable, "429"),
         (500, StudioUnreachable, "500"),

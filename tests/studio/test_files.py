@@ -37,6 +37,30 @@ def test_uploads_keep_order_names_and_bytes(
 
 
 @pytest.mark.studio
+def test_deleted_uploads_are_gone_and_no_others(studio: Studio, project: ProjectInfo) -> None:
+    """By address, whatever prefix it has; nothing at all deletes nothing."""
+    urls = studio.upload_images(project.id, [(f"{n}.png", png()) for n in range(3)])
+    assert studio.uploads(project.id) == urls
+    assert studio.delete_uploads(project.id, []) == 0
+    elsewhere = f"http://other.test{urls[0]}"
+    assert studio.delete_uploads(project.id, [f"/ls{urls[1]}", "s3://b/a.png", elsewhere]) == 1
+    assert studio.uploads(project.id) == [urls[0], urls[2]]
+    with pytest.raises(ImageUnreadable, match="not there"):
+        studio.download(urls[1], limit=LIMIT)
+
+
+@pytest.mark.studio
+def test_a_refused_upload_leaves_no_earlier_batch(
+    studio: Studio, project: ProjectInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that went before one that Label Studio does not take do not stay there."""
+    monkeypatch.setattr(files_module, "_BATCH_FILES", 1)
+    with pytest.raises(StudioRefused, match="tif extension"):
+        studio.upload_images(project.id, [("a.png", png()), ("b.tif", b"II*\0")])
+    assert studio.uploads(project.id) == []
+
+
+@pytest.mark.studio
 def test_a_type_label_studio_does_not_take(studio: Studio, project: ProjectInfo) -> None:
     """TIFF is refused by Label Studio itself; the message says so."""
     with pytest.raises(StudioRefused, match="tif extension is not supported"):

@@ -96,6 +96,17 @@ class FakeStudio:
             urls.append(url)
         return urls
 
+    def uploads(self, project_id):
+        """Addresses of a project's files."""
+        return [url for url in self.files if url.startswith(f"/data/upload/{project_id}/")]
+
+    def delete_uploads(self, project_id, urls):
+        """Forget files."""
+        self._begin("delete_uploads")
+        gone = set(urls) & set(self.uploads(project_id))
+        self.files = {url: data for url, data in self.files.items() if url not in gone}
+        return len(gone)
+
     def download(self, url, *, limit, project_id=None):  # noqa: ARG002
         """Give a file."""
         self._begin("download")

@@ -47,11 +47,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def run_label_studio(executable: Path, folder: Path) -> Iterator[LabelStudio]:
+def run_label_studio(executable: Path, folder: Path, host: str = "") -> Iterator[LabelStudio]:
     """Start Label Studio in `folder`; stop its process group.
 
     Over a copy of the empty database beside the installation, where there is one: making it is
-    most of a first start.
+    most of a first start. `host`: the address at which browsers reach it, if that is another.
     """
     email, password, token = "tester@example.com", "correct-horse-battery", "0123456789" * 4
     port = free_port()
@@ -72,6 +72,7 @@ def run_label_studio(executable: Path, folder: Path) -> Iterator[LabelStudio]:
         "LABEL_STUDIO_PASSWORD": password,
         "LABEL_STUDIO_USER_TOKEN": token,
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_HOST": host,
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(files),
         "LATEST_VERSION_CHECK": "0",
