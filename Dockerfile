@@ -7,7 +7,7 @@ ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY ml_backend ml_backend
-RUN pip install --constraint constraints.txt .
+RUN pip install --constraint constraints.txt '.[s3]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --create-home brushloop && install -d -o brushloop /data

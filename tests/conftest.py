@@ -14,6 +14,7 @@ from support.label_studio import (
     find_label_studio,
     run_label_studio,
 )
+from support.s3 import S3Server, run_s3_server
 from xdist.scheduler import LoadScopeScheduling
 
 import ml_backend.learning  # noqa: F401  before torch: decides how its threads wait
@@ -80,6 +81,26 @@ def tiny_backend() -> Iterator[TinyBackend]:
     """A backend that answers Label Studio's calls and remembers them."""
     with TinyBackend() as backend:
         yield backend
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[S3Server]:
+    with run_s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A real S3 server that this process and those it starts reach by `s3://` addresses."""
+    for name, value in _s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return _s3_server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """The address of an empty bucket of `s3`, such as `s3://scans-0123456789ab`."""
+    return s3.new_bucket()
 
 
 @pytest.fixture(scope="session")

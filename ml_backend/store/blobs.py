@@ -234,6 +234,10 @@ def _clear_abandoned(temporary: Path) -> None:
         return  # its writer has just renamed it
 
 
+def _no_bucket(root: str) -> str:
+    return f"there is no bucket {root.partition('/')[0]!r}; create it, or correct its name"
+
+
 class _Bucket:
     """Any fsspec file system. One put is one object: object stores publish it whole."""
 
@@ -253,7 +257,10 @@ class _Bucket:
         return f"{self.root}/{key}" if key else self.root
 
     def write(self, key: str, data: bytes) -> None:
-        self.fs.pipe_file(self._path(key), data)
+        try:
+            self.fs.pipe_file(self._path(key), data)
+        except FileNotFoundError:  # folders come by themselves; a bucket has to be made
+            raise StoreError(_no_bucket(self.root)) from None
 
     def read(self, key: str) -> bytes:
         data: bytes = self.fs.cat_file(self._path(key))
@@ -271,7 +278,11 @@ class _Bucket:
 
     def list(self, prefix: str) -> Iterator[str]:
         self.fs.invalidate_cache()
-        for path in self.fs.find(self._path(prefix)):
+        try:
+            paths = self.fs.find(self._path(prefix))
+        except FileNotFoundError:  # an empty folder of a bucket is none and no error
+            raise StoreError(_no_bucket(self.root)) from None
+        for path in paths:
             key = path.removeprefix(self.root).lstrip("/")
             if key.startswith(f"{prefix}/" if prefix else ""):
                 yield key

@@ -55,9 +55,11 @@ class FullFileSystem(MemoryFileSystem):
 fsspec.register_implementation("full", FullFileSystem, clobber=True)
 
 
-@pytest.fixture(params=["path", "url", "memory"])
+@pytest.fixture(params=["path", "url", "memory", "s3"])
 def blobs(request, tmp_path):
     """Every kind of place; the folder's name needs quoting in a URL."""
+    if request.param == "s3":
+        return Blobs(f"{request.getfixturevalue('bucket')}/home of 100% äpfel #1")
     folder = tmp_path / "home of 100% äpfel #1"
     urls = {
         "path": str(folder),
@@ -173,6 +175,27 @@ def test_an_unknown_protocol_is_explained():
     """A URL nobody can serve raises StoreError with the way out."""
     with pytest.raises(StoreError, match=r"nosuch.*install"):
         Blobs("nosuch://bucket")
+
+
+def test_a_bucket_that_does_not_exist(s3):  # noqa: ARG001  (the server that is asked)
+    """What is written to no bucket is told by the bucket's name, as is its list."""
+    blobs = Blobs("s3://no-such-bucket/brushloop")
+    for call in (lambda: blobs.write("a", b""), blobs.list):
+        with pytest.raises(StoreError, match="no bucket 'no-such-bucket'; create it"):
+            call()
+
+
+def test_another_machine_writes_to_the_bucket(s3, bucket):
+    """What others write, replace and delete in a bucket is seen at once, also by copies of it."""
+    blobs = Blobs(f"{bucket}/brushloop")
+    blobs.write("a/1", b"old")
+    assert blobs.local_path("a/1").read_bytes() == b"old"
+    s3.put(f"{bucket}/brushloop/a/1", b"new bytes")
+    s3.put(f"{bucket}/brushloop/a/2", b"two")
+    assert blobs.local_path("a/1").read_bytes() == blobs.read("a/1") == b"new bytes"
+    assert blobs.list("a") == ["a/1", "a/2"]
+    blobs.delete("a/2")
+    assert s3.objects(f"{bucket}/brushloop") == {"a/1": b"new bytes"}
 
 
 def test_a_full_bucket():
