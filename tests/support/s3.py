@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import boto3
-from moto.server import ThreadedMotoServer
-
 REGION = "eu-central-1"
 
 
@@ -35,6 +32,8 @@ class S3Server:
 
     def client(self) -> Any:
         """A client of AWS's own, for what a test does beside the product."""
+        import boto3  # slow, and few tests ask for a bucket
+
         return boto3.client(
             "s3",
             endpoint_url=self.url,
@@ -70,6 +69,8 @@ class S3Server:
 @contextmanager
 def run_s3_server() -> Iterator[S3Server]:
     """An S3 server on a free port of this machine while entered."""
+    from moto.server import ThreadedMotoServer  # slow, and few tests ask for a bucket
+
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
