@@ -5,6 +5,7 @@ impossible combinations are refused with the key's path. One module a group of s
 """
 
 from ml_backend.recipe.asking import Scoring, Selection
+from ml_backend.recipe.images import Images, choose_pages
 from ml_backend.recipe.network import UNETS, Network
 from ml_backend.recipe.prediction import Instances, Prediction
 from ml_backend.recipe.pretraining import Pretraining
@@ -16,6 +17,7 @@ __all__ = [
     "UNETS",
     "Advice",
     "Annotators",
+    "Images",
     "Instances",
     "Labels",
     "Loop",
@@ -29,6 +31,7 @@ __all__ = [
     "Training",
     "Tuning",
     "Validation",
+    "choose_pages",
     "load_recipe",
     "parse_recipe",
 ]

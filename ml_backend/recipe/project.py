@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from ml_backend.hours import read_hour, read_periods, read_zone
+from ml_backend.recipe.images import read_pages
 from ml_backend.recipe.section import Section
 
 Annotators = Literal["latest", "all", "consensus"]
@@ -35,11 +36,21 @@ class Pool(Section):
     tile: int | None = Field(
         None, ge=32, description="Cut images into tiles of this side, px; null keeps them whole."
     )
+    pages: str = Field(
+        "each",
+        description="Which pages of a file with several become images: each, first, or numbers "
+        "from 1 such as 3-20.",
+    )
     reference: str | None = Field(
         None,
         description="Address under which Label Studio reads the pool's folder by itself, such as "
         "/data/local-files/?d=scans or s3://bucket/scans; null uploads each chosen image.",
     )
+
+    @field_validator("pages", mode="before")
+    @classmethod
+    def _pages(cls, value: object) -> str:
+        return read_pages(value)
 
 
 class Advice(Section):

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ml_backend.errors import ConfigError
 from ml_backend.recipe.asking import Scoring, Selection
+from ml_backend.recipe.images import Images
 from ml_backend.recipe.network import Network
 from ml_backend.recipe.prediction import Instances, Prediction
 from ml_backend.recipe.pretraining import Pretraining
@@ -31,6 +32,7 @@ class Recipe(Section):
     scoring: Scoring = Scoring()
     selection: Selection = Selection()
     pool: Pool = Pool()
+    images: Images = Images()
     loop: Loop = Loop()
     advice: Advice = Advice()
     instances: Instances = Instances()

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
 from ml_backend.store.blobs import Blobs, local_folder, natural_order
-from ml_backend.store.raster import MAX_PIXELS, Raster, map_tiff, read_raster
+from ml_backend.store.frames import Frame
+from ml_backend.store.raster import MAX_PIXELS, Raster, Source, map_tiff, read_raster
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
 Box = tuple[int, int, int, int]
@@ -26,17 +27,22 @@ _PERCENTILES = (0.1, 99.9)
 _SAMPLE = 2**20  # percentiles of a regular grid of about a million pixels are exact enough
 
 
-def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode an image file into (H, W, 3) uint8 RGB, upright as a browser shows it.
+def decode_image(
+    source: Source, name: str, frame: Frame | None = None, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Decode a picture of an image file into (H, W, 3) uint8 RGB, upright as a browser shows it.
 
-    PNG, JPEG, TIFF (first page), BMP, GIF (first frame), WebP; 1-bit, grey, palette, RGB, CMYK,
-    with or without alpha. 8-bit values stay as they are. Deeper ones (16-bit, 32-bit, float) are
-    scaled so that the image's 0.1th percentile becomes 0 and its 99.9th 255, the same for all
+    `frame` says which; None is the first. PNG, JPEG, TIFF, BMP, GIF, WebP; 1-bit, grey, palette,
+    RGB, CMYK, with or without alpha. 8-bit values stay as they are. Deeper ones (16-bit, 32-bit,
+    float) are scaled so that the 0.1th percentile becomes 0 and the 99.9th 255, the same for all
     channels, whatever range the camera used; nan and infinities count as 0. An alpha channel that
     varies is laid over white, a constant one is dropped. Raises `ImageUnreadable`.
     """
-    raster = read_raster(data, name, max_pixels)
+    frame = frame or Frame()
+    raster = read_raster(source, name, max_pixels, page=frame.page)
     values: NDArray[Any] = raster.values
+    if raster.inverted:
+        values = ~values if values.dtype.kind in "bu" else values.max() - values
     if raster.palette is not None:
         values = raster.palette[values]
     rgb = _to_8_bit(values)
@@ -101,7 +107,7 @@ class ImageSource:
         self._blobs = blobs
         self._cache_bytes = cache_bytes
         self._max_bytes = max_bytes
-        self._cache: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, Frame], NDArray[np.uint8]] = OrderedDict()
         self._lock = Lock()
 
     def fetch(self, uri: str) -> bytes:
@@ -126,21 +132,26 @@ class ImageSource:
                 f"{uri} cannot be fetched: {type(error).__name__}: {error}"
             ) from error
 
-    def pixels(self, uri: str, window: Box | None = None) -> NDArray[np.uint8]:
+    def pixels(
+        self, uri: str, window: Box | None = None, frame: Frame | None = None
+    ) -> NDArray[np.uint8]:
         """Return (H, W, 3) uint8 RGB, read-only; of the `window` only, if one is given.
+
+        `frame` says which picture of the file, as the catalog records it; None is the first.
 
         Raises `ImageUnreadable`, also for a window that leaves the image.
         """
+        key = uri, frame or Frame()
         with self._lock:
-            image = self._cache.get(uri)
+            image = self._cache.get(key)
             if image is not None:
-                self._cache.move_to_end(uri)
-        if image is None:
+                self._cache.move_to_end(key)
+        if image is None and key[1] == Frame():
             image = self._mapped(uri)
         if image is None:
-            image = decode_image(self.fetch(uri), uri)
+            image = decode_image(self.fetch(uri), uri, frame)
             image.flags.writeable = False
-            self._keep(uri, image)
+            self._keep(key, image)
         if window is None:
             return image
         x, y, width, height = window
@@ -158,9 +169,9 @@ class ImageSource:
             return None
         return map_tiff(path, self._cache_bytes)
 
-    def _keep(self, uri: str, image: NDArray[np.uint8]) -> None:
+    def _keep(self, key: tuple[str, Frame], image: NDArray[np.uint8]) -> None:
         with self._lock:
-            self._cache[uri] = image
+            self._cache[key] = image
             while sum(kept.nbytes for kept in self._cache.values()) > self._cache_bytes:
                 self._cache.popitem(last=False)
 

@@ -1,15 +1,16 @@
 """Bytes of an image file → the numbers that stand in it, before anyone says what they mean.
 
-PNG, JPEG, BMP, GIF and WebP go through Pillow, 16-bit colour PNG and TIFF (first page)
-through imagecodecs and tifffile, because Pillow reduces or refuses those. The size is read
-from the header and checked before a pixel is decoded.
+PNG, JPEG, BMP, GIF and WebP go through Pillow, 16-bit colour PNG and TIFF through imagecodecs and
+tifffile, because Pillow reduces or refuses those. The size is read from the header and checked
+before a pixel is decoded.
 """
 
 import io
 import struct
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -19,6 +20,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ml_backend.errors import ImageUnreadable
 from ml_backend.store.mapped import watched
+
+Source = bytes | Path | BinaryIO
+"""What a file is given as: its bytes, its path, or open and seekable."""
 
 MAX_PIXELS = 2**29
 """Larger images are refused: 537 megapixels, 1.6 GB once decoded to RGB."""
@@ -48,11 +52,15 @@ class Raster:
 
     `values`: (H, W), or (H, W, 3) for colour, in the file's own dtype (bool for 1-bit files).
     `alpha`: (H, W) of the same dtype, or None. `palette`: (N, 3) uint8 if `values` are indices.
+    `inverted`: whether 0 is shown as white; the numbers are the file's all the same, as a mask's
+    codes must be. `pages`: how many pictures the file holds.
     """
 
     values: NDArray[Any]
     alpha: NDArray[Any] | None = None
     palette: NDArray[np.uint8] | None = None
+    inverted: bool = False
+    pages: int = 1
 
     def opacity(self) -> NDArray[np.float32] | None:
         """`alpha` as (H, W) from 0 to 1; None where it says nothing because it does not vary."""
@@ -62,22 +70,29 @@ class Raster:
         return np.clip(np.nan_to_num(self.alpha.astype(np.float32)) / np.float32(full), 0, 1)
 
 
-def read_raster(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Raster:
-    """Decode `data`; `name` is for messages only, the content decides the format.
+def read_raster(
+    source: Source, name: str, max_pixels: int = MAX_PIXELS, *, page: int = 0
+) -> Raster:
+    """Decode a picture of a file; `name` is for messages only, the content decides the format.
 
-    Raises `ImageUnreadable` with the reason: empty, not an image, truncated, too large.
+    `page` counts the file's pictures from 0. Raises `ImageUnreadable` with the reason: empty, not
+    an image, truncated, too large.
     """
-    if not data:
-        raise ImageUnreadable(f"{name} is empty (0 bytes); copy or export it again")
     try:
-        if data[:4] in _TIFF:
-            return _read_tiff(data, name, max_pixels)
-        with Image.open(io.BytesIO(data)) as image:
-            _check_size(name, image.height, image.width, max_pixels)
-            orientation = _orientation(image)
-            deep = data[:8] == _PNG and data[24] == 16 and image.mode in {"RGB", "RGBA", "LA"}
-            raster = _split(imagecodecs.png_decode(data)) if deep else _read_pillow(image)
-            return _upright(raster, orientation)
+        with _open(source) as file:
+            head = file.read(26)
+            file.seek(0)
+            _check_content(head, name)
+            if head[:4] in _TIFF:
+                return _read_tiff(file, name, max_pixels, page)
+            with Image.open(file) as image:
+                pages = getattr(image, "n_frames", 1)
+                image.seek(page)
+                _check_size(name, image.height, image.width, max_pixels)
+                orientation = _orientation(image)
+                deep = head[:8] == _PNG and head[24] == 16 and image.mode in {"RGB", "RGBA", "LA"}
+                raster = _split(_decode_png(file)) if deep else _read_pillow(image)
+                return replace(_upright(raster, orientation), pages=pages)
     except ImageUnreadable:
         raise
     except UnidentifiedImageError:
@@ -90,6 +105,21 @@ def read_raster(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Raster:
         raise ImageUnreadable(
             f"{name} is damaged or truncated ({reason}); copy or export it again"
         ) from error
+
+
+def _open(source: Source) -> AbstractContextManager[BinaryIO]:
+    """Open what a file is given as, at its beginning; a file that was open stays so."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if isinstance(source, Path):
+        return source.open("rb")
+    source.seek(0)
+    return nullcontext(source)
+
+
+def _decode_png(file: BinaryIO) -> NDArray[Any]:
+    file.seek(0)
+    return np.asarray(imagecodecs.png_decode(file.read()))
 
 
 def map_tiff(path: Path, at_least: int, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | None:
@@ -125,6 +155,11 @@ def map_tiff(path: Path, at_least: int, max_pixels: int = MAX_PIXELS) -> NDArray
     return values
 
 
+def _check_content(head: bytes, name: str) -> None:
+    if not head:
+        raise ImageUnreadable(f"{name} is empty (0 bytes); copy or export it again")
+
+
 def _check_size(name: str, height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise ImageUnreadable(
@@ -154,19 +189,24 @@ def _read_pillow(image: Image.Image) -> Raster:
     return _split(np.asarray(image))
 
 
-def _read_tiff(data: bytes, name: str, max_pixels: int) -> Raster:
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages.first
+def _read_tiff(source: BinaryIO, name: str, max_pixels: int, number: int) -> Raster:
+    with tifffile.TiffFile(source) as file:
+        pages = len(file.pages)
+        page: Any = file.pages[number]
+        page = page.aspage() if isinstance(page, tifffile.TiffFrame) else page
         _check_size(name, page.imagelength * page.imagedepth, page.imagewidth, max_pixels)
         ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if not ends or max(ends) > len(data):
+        size = source.seek(0, io.SEEK_END)
+        if not ends or max(ends) > size:
             raise ImageUnreadable(
                 f"{name} is truncated: its pixels end at byte {max(ends, default=0)}, the file "
-                f"at byte {len(data)}; copy or export it again"
+                f"at byte {size}; copy or export it again"
             )
         if page.photometric not in _DIRECT_TIFF:  # CMYK, YCbCr, Lab
-            with Image.open(io.BytesIO(data)) as image:  # turns itself upright
-                return _read_pillow(image)
+            source.seek(0)
+            with Image.open(source) as image:  # turns itself upright
+                image.seek(number)
+                return replace(_read_pillow(image), pages=pages)
         if page.samplesperpixel > 4:
             raise ImageUnreadable(
                 f"{name} has {page.samplesperpixel} channels; export it as grey or RGB"
@@ -176,13 +216,13 @@ def _read_tiff(data: bytes, name: str, max_pixels: int) -> Raster:
             values = values[0]
         if page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             values = np.moveaxis(values, 0, -1)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            values = ~values if values.dtype.kind in "bu" else values.max() - values
         raster = _split(values, has_alpha=bool(page.extrasamples) and page.extrasamples[0] != 0)
         if page.colormap is not None:
             raster = replace(raster, palette=(page.colormap.T >> 8).astype(np.uint8))
+        inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         tag = page.tags.get(_ORIENTATION)
-        return _upright(raster, int(tag.value) if tag is not None else 1)
+        upright = _upright(raster, int(tag.value) if tag is not None else 1)
+        return replace(upright, inverted=inverted, pages=pages)
 
 
 def _split(values: NDArray[Any], *, has_alpha: bool = True) -> Raster:
