@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     label_studio_url: str | None = Field(
         None, description="Address of Label Studio as this process reaches it."
     )
+    label_studio_browser_url: str | None = Field(
+        None,
+        description="Address at which people reach Label Studio; by default what it says itself.",
+    )
     label_studio_ca: Path | None = Field(
         None,
         description="PEM file of certificates to trust for Label Studio besides the usual ones.",

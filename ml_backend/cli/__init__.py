@@ -32,6 +32,7 @@ from ml_backend.cli import (  # noqa: E402
     manage,  # noqa: F401
     pretraining,  # noqa: F401
     processes,  # noqa: F401
+    projects,  # noqa: F401
     sheets,  # noqa: F401
     simulating,  # noqa: F401
     steps,  # noqa: F401

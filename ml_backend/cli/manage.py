@@ -1,4 +1,4 @@
-"""The commands that look after projects: connect, pool, models, status, doctor."""
+"""The commands that look after a project's pool and models, and show its status."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ml_backend.cli import app
-from ml_backend.cli.options import Home, MaskValues, ProjectId, RecipeFile, opened, project_of
+from ml_backend.cli.options import Home, MaskValues, ProjectId, opened, project_of
 
 pool = typer.Typer(no_args_is_help=True, help="The images that may be asked about.")
 app.add_typer(pool, name="pool")
@@ -47,17 +47,6 @@ def status(home: Home = None) -> None:
         show_status(context)
 
 
-@app.command(epilog="Example: brushloop doctor --project 3")
-def doctor(home: Home = None, project: ProjectId = None) -> None:
-    """Check Redis, disk, torch, Label Studio and both directions; say how to mend each."""
-    from ml_backend.cli.printing import show_findings
-    from ml_backend.host.doctor import examine
-
-    with opened(home) as context:
-        if not show_findings(examine(context, project)):
-            raise typer.Exit(1)
-
-
 @pool.command("add", epilog="Example: brushloop pool add ~/scans --masks ~/scans-masks")
 def pool_add(
     folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG, TIFF or BMP images.")],
@@ -86,21 +75,3 @@ def pool_add(
     )
     for name, reason in report.quarantined:
         typer.echo(f"set aside: {name}: {reason}", err=True)
-
-
-@app.command(epilog="Example: brushloop connect --project 3 --recipe configs/default.yaml")
-def connect(
-    project: Annotated[int, typer.Option(help="Id of the Label Studio project.")],
-    recipe: RecipeFile = None,
-    home: Home = None,
-) -> None:
-    """Register the backend and its webhook with a Label Studio project."""
-    from ml_backend.loop.connect import connect as join
-    from ml_backend.loop.reading import news
-    from ml_backend.recipe import load_recipe
-
-    with opened(home) as context:
-        joined = join(context, project, load_recipe(recipe) if recipe else None)
-        typer.echo(f"project {joined.id} ({joined.title}) ↔ {context.settings.public_url}")
-        for line in news(joined):
-            typer.echo(f"  labels: {line}")

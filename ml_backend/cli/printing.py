@@ -138,6 +138,7 @@ def show_status(context: "Context") -> None:
     from ml_backend.cli.effort import advice_line
     from ml_backend.loop.due import outlook, told
     from ml_backend.loop.effort import effort
+    from ml_backend.loop.site import missing_line
 
     for project in context.catalog.projects.all():
         catalog = context.catalog
@@ -150,6 +151,8 @@ def show_status(context: "Context") -> None:
             f", labelled {len(catalog.work.labelled(project.id))}"
             f", model {current.version if current else 'none yet'}"
         )
+        if line := missing_line(context, project.id):
+            console.print(f"  {line}", markup=False, soft_wrap=True)
         known = effort(context, project, np.random.default_rng(0))
         for row in known.rounds:
             work = row.work
@@ -198,12 +201,11 @@ def _show_unused(context: "Context", project: "Project") -> None:
         console.print(f"  {rest}", markup=False, soft_wrap=True)
 
 
-def show_findings(findings: "Sequence[Finding]") -> bool:
-    """Print what `doctor` found; returns whether all is well."""
+def show_findings(findings: "Sequence[Finding]") -> None:
+    """Print what `doctor` found."""
     for finding in findings:
         mark = "ok " if finding.well else "BAD"
         console.print(f"{mark} {finding.name}: {finding.text}", markup=False, soft_wrap=True)
-    return all(finding.well for finding in findings)
 
 
 def show_welcome(running: "Running") -> None:

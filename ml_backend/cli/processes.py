@@ -58,7 +58,7 @@ def schedule(home: Home = None) -> None:
     settings = settings_of(home)
     with open_context(settings) as context:
         projects = context.catalog.projects
-        run_schedule(settings, lambda: [(row.id, row.recipe.loop) for row in projects.all()])
+        run_schedule(settings, lambda: [(row.id, row.recipe.loop) for row in projects.polled()])
 
 
 @app.command(epilog="Example: brushloop up --images ~/scans --label cell --tile 256")

@@ -10,6 +10,7 @@ from ml_backend.errors import BrushloopError
 from ml_backend.loop.connect import SECRET_HEADER
 from ml_backend.loop.context import Context
 from ml_backend.loop.precision import precisions_of
+from ml_backend.loop.site import find_page_address, find_project
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Project
 
@@ -98,14 +99,25 @@ def _backend(context: Context) -> str:
 def _studio(context: Context) -> str:
     studio = context.studio
     user = studio.whoami()
-    return f"{studio.url} {studio.version()}, {studio.token_kind} token of {user.email}"
+    pages = studio.browser_url
+    shown = "" if pages == studio.url else f"; people open {pages}"
+    return f"{studio.url} {studio.version()}, {studio.token_kind} token of {user.email}{shown}"
 
 
 def _project(context: Context, project: Project) -> Iterator[Finding]:
     name = f"project {project.id}"
+    there = _look(name, lambda: _there(context, project))
+    if not there.well:
+        yield there
+        return
     yield _look(f"{name} labels", lambda: _labels(context, project))
     yield _look(f"{name} backend", lambda: _registered(context, project))
     yield _look(f"{name} webhook", lambda: _webhook(context, project))
+
+
+def _there(context: Context, project: Project) -> str:
+    info = find_project(context, project.id)
+    return f"{info.title}, at {find_page_address(context, project.id)}/projects/{info.id}"
 
 
 def _labels(context: Context, project: Project) -> str:

@@ -7,6 +7,7 @@ from ml_backend.loop.context import Context
 from ml_backend.loop.labels import check_names, labels_of
 from ml_backend.loop.predict import show_version
 from ml_backend.loop.reading import notice
+from ml_backend.loop.site import find_page_address, find_project
 from ml_backend.masks.labels import make_label_config, parse_label_config
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Project
@@ -55,7 +56,7 @@ def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> 
             "BRUSHLOOP_PASSWORD and BRUSHLOOP_WEBHOOK_SECRET must be set: "
             "Label Studio needs them to talk to the backend"
         )
-    info = context.studio.get_project(project_id)
+    info = find_project(context, project_id)
     known = context.catalog.projects.find(project_id)
     wanted = recipe or (known.recipe if known else Recipe())
     proposed = Project(project_id, info.title, info.label_config, wanted)
@@ -66,6 +67,7 @@ def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> 
         project_id, title=info.title, label_config=info.label_config, recipe=recipe
     )
     project = notice(context, project)
+    find_page_address(context, project_id)
     url = settings.public_url
     context.studio.connect_backend(
         project_id, url, BACKEND_TITLE, settings.user, settings.password.get_secret_value()

@@ -56,7 +56,13 @@ class Context:
         if not url or key is None:
             missing = "BRUSHLOOP_LABEL_STUDIO_URL" if not url else "BRUSHLOOP_LABEL_STUDIO_API_KEY"
             raise ConfigError(f"{missing} is not set: this step talks to Label Studio")
-        return Studio(url, key.get_secret_value(), ca=self.settings.label_studio_ca)
+        settings = self.settings
+        return Studio(
+            url,
+            key.get_secret_value(),
+            ca=settings.label_studio_ca,
+            browser_url=settings.label_studio_browser_url,
+        )
 
     def whole(self, image: Image) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 of a source image. Raises `ImageUnreadable`."""

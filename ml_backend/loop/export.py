@@ -13,6 +13,7 @@ from ml_backend.export import Report as Written
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.drawings import Drawing, Wanted, drawings, moment_of
 from ml_backend.loop.models import Models, Serving
+from ml_backend.loop.site import page_address
 from ml_backend.loop.stitch import Sources, stitched, stitched_objects
 from ml_backend.recipe import Annotators
 from ml_backend.store.rows import Project
@@ -111,7 +112,7 @@ def _planned(
     sources = Sources(context, serving, labels.names, labels.overlapping)
     apart = project.recipe.instances.enabled or (serving is not None and serving.instances.enabled)
     apart = apart and not labels.overlapping
-    site = (context.settings.label_studio_url or "").rstrip("/")
+    site = page_address(context, project.id)
     pages = f"{site}/projects/{project.id}/data?task=" if site else None
     for one in found:
         states[one.image.id] = one.state

@@ -15,6 +15,7 @@ from ml_backend.errors import StudioError, StudioRefused
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.models import Models
 from ml_backend.loop.predict import predictions_for, readable_tiles, regions_of, show_version
+from ml_backend.loop.site import image_prefix
 from ml_backend.store.rows import Prediction, Project, Round, Task, Tile
 
 BROWSERS_SHOW = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
@@ -125,19 +126,25 @@ def _addresses(
 ) -> list[str]:
     """Where Label Studio finds each tile: in the pool itself if the recipe says so, else uploaded.
 
-    What a browser cannot show as it is, a tile or a TIFF, is always uploaded as PNG.
+    What a browser cannot show as it is, a tile or a TIFF, is always uploaded as PNG. Below a
+    sub-path browsers need it in the address.
     """
-    base = project.recipe.pool.reference
+    base, prefix = project.recipe.pool.reference, image_prefix(context, project.id)
     known = {
-        tile.id: _below(base, tile.image.name)
+        tile.id: _below(_prefixed(base, prefix), tile.image.name)
         for tile, _ in tiles
         if base and tile.whole and Path(tile.image.name).suffix.lower() in BROWSERS_SHOW
     }
     rest = [(tile, image) for tile, image in tiles if tile.id not in known]
     files = [(_file_name(tile), _png(image)) for tile, image in rest]
     uploaded = context.studio.upload_images(project.id, files) if files else []
-    known |= {tile.id: url for (tile, _), url in zip(rest, uploaded, strict=True)}
+    known |= {tile.id: prefix + url for (tile, _), url in zip(rest, uploaded, strict=True)}
     return [known[tile.id] for tile, _ in tiles]
+
+
+def _prefixed(base: str, prefix: str) -> str:
+    """Give a file that Label Studio serves itself the address that browsers need."""
+    return prefix + base if base.startswith("/data/") else base
 
 
 def _below(base: str, name: str) -> str:

@@ -99,6 +99,10 @@ class Service:
             self._context.catalog.work.save_tasks(project.id, [row])
         return tile
 
+    def knows_any(self, task_ids: Sequence[int]) -> bool:
+        """Whether the catalog has any of these tasks."""
+        return self._context.catalog.work.any_task(task_ids)
+
     def versions(self) -> list[str]:
         """Every version that can be served, newest first."""
         models = self._context.catalog.models.all()

@@ -19,6 +19,7 @@ from ml_backend.loop.pool import add_studio_image
 from ml_backend.loop.pull import Pull, compare_page, differing
 from ml_backend.loop.push import shows
 from ml_backend.loop.reading import notice
+from ml_backend.loop.site import find_project
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import decode_results
 from ml_backend.store.rows import Annotation, Project, Task, Tile
@@ -55,7 +56,7 @@ def sync(context: Context, project_id: int, progress: Progress) -> Report:
 def _pull(context: Context, project_id: int, tally: _Tally, progress: Progress) -> Project:
     """Store what changed, then look for tasks that were deleted."""
     for last in (False, True):
-        info = context.studio.get_project(project_id)
+        info = find_project(context, project_id)
         project = _taken_over(context, info)
         labels, pull = context.labels(project), Pull(context, project)
         for task in pull.tasks(lambda done, all_: progress(done, all_, f"{done} of {all_} tasks")):

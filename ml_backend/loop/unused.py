@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ml_backend.loop.context import Context
+from ml_backend.loop.site import page_address
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ def unused(context: Context, project_id: int) -> list[Unused]:
 
     And predictions of the current model that are too large to be shown.
     """
-    site = context.settings.label_studio_url or ""
+    site = page_address(context, project_id) or ""
 
     def link(task_id: int) -> str:
         return f"{site}/projects/{project_id}/data?task={task_id}"

@@ -1,4 +1,4 @@
-"""The catalog: the truth about every project, in six groups of one table family each."""
+"""The catalog: the truth about every project, in groups of one table family each."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,16 +13,18 @@ from ml_backend.store.model_tables import Models
 from ml_backend.store.pool_tables import PoolTables
 from ml_backend.store.round_tables import Rounds
 from ml_backend.store.rows import Project, Reading
-from ml_backend.store.schema import merges, projects, tasks
+from ml_backend.store.schema import merges, projects, sites, tasks
+from ml_backend.store.site_tables import Sites
 from ml_backend.store.work_tables import Work
 
 
 class Catalog:
-    """`catalog.projects`, `.pool`, `.work`, `.models`, `.rounds`, `.exports` over one database."""
+    """`catalog.projects`, `.sites`, `.pool`, `.work`, `.models`, `.rounds`, `.exports`."""
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
         self.projects = Projects(self.database)
+        self.sites = Sites(self.database)
         self.pool = PoolTables(self.database)
         self.work = Work(self.database)
         self.models = Models(self.database)
@@ -60,6 +62,14 @@ class Projects:
         """Every project, by id."""
         with self._database.read() as connection:
             rows = connection.execute(select(projects).order_by(projects.c.id)).all()
+        return [_project(row) for row in rows]
+
+    def polled(self) -> list[Project]:
+        """Those that Label Studio has, as far as is known, and that are not being forgotten."""
+        gone = select(sites.c.project_id).where(sites.c.state.is_not(None))
+        query = select(projects).where(projects.c.id.not_in(gone))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(projects.c.id)).all()
         return [_project(row) for row in rows]
 
     def save(

@@ -46,6 +46,20 @@ class Project:
 
 
 @dataclass(frozen=True)
+class Site:
+    """What is known of a project's Label Studio.
+
+    `browser_url`: where people reach it, as it was found out last, if that is not where we do.
+    `state`: `missing` since it was seen not to have the project, `leaving` since the project is
+    being forgotten here.
+    """
+
+    browser_url: str | None = None
+    state: Literal["missing", "leaving"] | None = None
+    since: str | None = None
+
+
+@dataclass(frozen=True)
 class Image:
     """A source image; `split` is decided once."""
 

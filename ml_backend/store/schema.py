@@ -56,6 +56,15 @@ projects = Table(
     Column("created_at", String(40), nullable=False),
 )
 
+sites = Table(
+    "sites",
+    metadata,
+    Column("project_id", ForeignKey("projects.id"), primary_key=True),
+    Column("browser_url", Text),  # where people reach Label Studio, as it was found out last
+    Column("state", String(8)),  # missing: Label Studio has it no more; leaving: being forgotten
+    Column("since", String(40)),  # of the state
+)
+
 images = Table(
     "images",
     metadata,

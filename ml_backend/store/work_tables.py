@@ -40,6 +40,12 @@ class Work:
             row = connection.execute(select(tasks).where(tasks.c.id == task_id)).first()
         return _task(row) if row else None
 
+    def any_task(self, task_ids: Iterable[int]) -> bool:
+        """Whether any of these tasks is here, deleted or not."""
+        wanted = sorted(set(task_ids))
+        parts = (wanted[start : start + 500] for start in range(0, len(wanted), 500))
+        return any(self._count(tasks.c.id.in_(part)) for part in parts)
+
     def task_ids(self, project_id: int) -> list[int]:
         """Ids of the tasks that still exist, in order."""
         query = select(tasks.c.id).where(tasks.c.project_id == project_id, ~tasks.c.deleted)

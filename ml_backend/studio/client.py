@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from ml_backend.studio import files, tasks, wiring
+from ml_backend.studio import files, pages, tasks, wiring
 from ml_backend.studio.models import (
     PROJECT_FIELDS,
     BackendInfo,
@@ -30,7 +30,8 @@ _PROJECT_PAGE = 100
 class Studio:
     """The Label Studio at `url`, as the user whose token `api_key` is, personal or legacy.
 
-    `ca`: a PEM file of certificates that are trusted besides the usual ones.
+    `ca`: a PEM file of certificates that are trusted besides the usual ones. `browser_url`: where
+    people reach it; asked for once, if it is not given.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class Studio:
         api_key: str,
         transport: httpx.BaseTransport | None = None,
         ca: Path | None = None,
+        browser_url: str | None = None,
     ) -> None:
-        self._http = Transport(url, api_key, transport, ca)
+        self._http = Transport(url, api_key, transport, ca, browser_url)
 
     def __repr__(self) -> str:
         return f"Studio({self.url!r}, {self.token_kind} token)"
@@ -59,6 +61,11 @@ class Studio:
     def url(self) -> str:
         """The address of Label Studio, without a trailing slash."""
         return self._http.url
+
+    @property
+    def browser_url(self) -> str:
+        """The address at which people reach Label Studio, without a trailing slash."""
+        return pages.browser_url(self._http)
 
     @property
     def token_kind(self) -> TokenKind:
@@ -219,3 +226,7 @@ class Studio:
         return wiring.connect_webhook(
             self._http, project_id, url=url, header_name=header_name, secret=secret
         )
+
+    def disconnect(self, project_id: int, url: str, header_name: str) -> None:
+        """Remove our backend and our webhooks from a project. May be repeated."""
+        wiring.disconnect(self._http, project_id, url=url, header_name=header_name)

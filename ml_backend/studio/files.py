@@ -13,6 +13,7 @@ import httpx
 
 from ml_backend.errors import ImageUnreadable, StudioError, StudioRefused
 from ml_backend.studio.answers import check
+from ml_backend.studio.pages import browser_url
 from ml_backend.studio.transport import SLOW_SECONDS, Transport
 
 # Label Studio takes up to 100 files and 250 MB a request; small batches show progress.
@@ -178,6 +179,9 @@ def _address(transport: Transport, url: str, project_id: int | None) -> str:
     if url.startswith("/") and not url.startswith("//"):
         return transport.url + _own_path(transport, url)
     if re.match(r"https?://", url):
+        # its own storages write the browser's address before files that it serves itself
+        if _OWN.search(urlsplit(url).path) and url.startswith(f"{browser_url(transport)}/"):
+            return transport.url + url.removeprefix(browser_url(transport))
         return url
     raise ImageUnreadable(f"image {url}: an address that Label Studio does not serve")
 

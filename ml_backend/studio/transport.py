@@ -49,7 +49,8 @@ class Transport:
     `clock` is Label Studio's at its last answer, to the second and never ahead of it; None
     before the first answer, and where the server tells no time. `silent`: other servers, of
     images, that did not answer, and until when they are not asked again (`time.monotonic`).
-    `ca`: a PEM file of certificates that are trusted besides the usual ones.
+    `ca`: a PEM file of certificates that are trusted besides the usual ones. `browser_url`: where
+    people reach the same server; None where that has not been found out.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class Transport:
         api_key: str,
         transport: httpx.BaseTransport | None = None,
         ca: Path | None = None,
+        browser_url: str | None = None,
     ) -> None:
         base = _base_url(url)
         self.url = str(base).rstrip("/")
+        self.browser_url = browser_url and str(_base_url(browser_url)).rstrip("/")
         self._origin = _origin(base)
         self.clock: datetime | None = None
         self.silent: dict[str, float] = {}
@@ -113,6 +116,14 @@ class Transport:
         self.clock = _date(response) or self.clock
         check(response, what)
         return Answer(parse(response, what), len(response.content))
+
+    def page(self, path: str) -> str:
+        """One page for people, as somebody without a token sees it, redirects not followed."""
+        what = f"GET {self.url}{path}"
+        with translated(what):
+            response = self._client.get(f"{self.url}{path}", auth=None)
+        check(response, what)
+        return response.text
 
     @contextlib.contextmanager
     def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:

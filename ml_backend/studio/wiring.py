@@ -91,5 +91,16 @@ def connect_webhook(
     return hook_id
 
 
+def disconnect(transport: Transport, project_id: int, *, url: str, header_name: str) -> None:
+    """Remove the backend at `url` and the webhooks of ours: with that URL, or with our header."""
+    url = url.rstrip("/")
+    for backend in backends(transport, project_id):
+        if backend.url.rstrip("/") == url:
+            transport.json("DELETE", f"/api/ml/{backend.id}")
+    for hook in webhooks(transport, project_id):
+        if hook.url.rstrip("/") == f"{url}/webhook" or _has(hook.headers, header_name):
+            transport.json("DELETE", f"/api/webhooks/{hook.id}/")
+
+
 def _has(headers: Mapping[str, str], name: str) -> bool:
     return name.lower() in {header.lower() for header in headers}

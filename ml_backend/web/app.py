@@ -162,8 +162,18 @@ def _add_webhook(
                 await _quickly(service.register, project.id, project.title, project.label_config)
             except BrushloopError as error:  # sync reads the project again and says more
                 logger.warning("project %s not updated: %s", project.id, error)
+        if event.deleted is not None and not await _any_known(service, event.deleted):
+            return Reply({"status": "ignored"})
         ids = [await _quickly(jobs.request, step, project.id) for step in event.steps]
         return Reply({"job": ids[-1]}, 201 if training else 200)
+
+
+async def _any_known(service: Predicting, task_ids: list[int]) -> bool:
+    """Whether a deletion is of any task that was pulled: `doctor` deletes tasks of its own."""
+    try:
+        return await _quickly(service.knows_any, task_ids)
+    except BrushloopError:
+        return True
 
 
 async def _quickly(function: Callable[..., T], *args: object) -> T:

@@ -17,11 +17,12 @@ from ml_backend.errors import DataError
 
 START_TRAINING = "START_TRAINING"
 PROJECT_UPDATED = "PROJECT_UPDATED"
+TASKS_DELETED = "TASKS_DELETED"
 SYNC_ACTIONS = frozenset(
     {
         PROJECT_UPDATED,
         "TASKS_CREATED",
-        "TASKS_DELETED",
+        TASKS_DELETED,
         "ANNOTATION_CREATED",
         "ANNOTATION_UPDATED",
         "ANNOTATION_DELETED",
@@ -92,6 +93,7 @@ class Event(_Payload):
 
     action: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     project: Any = None
+    tasks: Any = None
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -99,6 +101,15 @@ class Event(_Payload):
         if self.action == START_TRAINING:
             return ("sync", "train")
         return ("sync",) if self.action in SYNC_ACTIONS else ()
+
+    @property
+    def deleted(self) -> list[int] | None:
+        """Ids of tasks that were deleted; None where the event says nothing of the kind."""
+        if self.action != TASKS_DELETED or not isinstance(self.tasks, list):
+            return None
+        ids = [task.get("id") for task in self.tasks if isinstance(task, Mapping)]
+        found = [number for number in ids if isinstance(number, int) and 0 < number <= MAX_ID]
+        return found if found and len(found) == len(self.tasks) else None
 
     @property
     def label(self) -> str:

@@ -24,6 +24,9 @@ class Predicting(Protocol):
     ) -> Sequence[bytes]:
         """One JSON object for each task, in order."""
 
+    def knows_any(self, task_ids: list[int]) -> bool:
+        """Whether any of these tasks has been pulled or pushed."""
+
     def versions(self) -> Sequence[str]:
         """All model versions."""
 

@@ -63,6 +63,7 @@ def test_all_commands_are_there():
         "augment-sheet",
         "bootstrap",
         "doctor",
+        "forget",
         "demo",
         "pool add",
     }
@@ -182,7 +183,6 @@ def test_a_batch_is_looked_at_before_it_is_pushed(house):
 
 def test_status_says_what_cannot_be_used_and_where(house, monkeypatch):
     """Links to the tasks, labels that went, tiles that wait for more people, the rest in a line."""
-    monkeypatch.setenv("BRUSHLOOP_LABEL_STUDIO_URL", "http://studio.test")
     house.fill(4)
     run("select", "--here")
     tasks = sorted(house.studio.tasks)
@@ -201,8 +201,9 @@ def test_status_says_what_cannot_be_used_and_where(house, monkeypatch):
     assert "labels that came: nucleus" in run("sync", "--here")
     status = run("status")
     assert "labels that went or were renamed: cell" in status
+    monkeypatch.setenv("BRUSHLOOP_LABEL_STUDIO_BROWSER_URL", "https://people.test/ls/")
     for task in tasks[:2]:
-        assert f"(http://studio.test/projects/{house.project_id}/data?task={task})" in status
+        assert f"(https://people.test/ls/projects/{house.project_id}/data?task={task})" in status
 
 
 def test_connecting_says_what_a_recipe_changes(house, monkeypatch, tmp_path):

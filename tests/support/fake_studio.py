@@ -9,7 +9,7 @@ import copy
 import itertools
 from datetime import UTC, datetime, timedelta
 
-from ml_backend.errors import ImageUnreadable, StudioRefused
+from ml_backend.errors import ImageUnreadable, StudioMissing, StudioRefused
 from ml_backend.studio.models import Changes, ProjectInfo, TaskInfo, User
 
 _BREAK_EVEN = 20 / 1000  # of the tasks: more predictions than this go in bulk
@@ -23,7 +23,7 @@ class FakeStudio:
     the moment of the next thing that happens; they are a second apart.
     """
 
-    url = "http://label-studio.test"
+    url = browser_url = "http://label-studio.test"
     index_page = 250
     token_kind = "personal"
 
@@ -68,7 +68,7 @@ class FakeStudio:
     def get_project(self, project_id):
         """One project."""
         if project_id not in self.projects:
-            raise StudioRefused(f"GET /api/projects/{project_id}: 404")
+            raise StudioMissing(f"GET /api/projects/{project_id}: 404")
         count = sum(task["project"] == project_id for task in self.tasks.values())
         row = self.projects[project_id]
         return ProjectInfo(
@@ -287,6 +287,15 @@ class FakeStudio:
         if row not in self.webhook_rows:
             self.webhook_rows.append(row)
         return self.webhook_rows.index(row) + 1
+
+    def disconnect(self, project_id, url, header_name):
+        """Remove what connecting made."""
+        self._begin("disconnect")
+        self.get_project(project_id)
+        self.backend_rows = [row for row in self.backend_rows if row[:2] != (project_id, url)]
+        self.webhook_rows = [
+            row for row in self.webhook_rows if (row[0], row[2]) != (project_id, header_name)
+        ]
 
     def backends(self, project_id):
         """Connected backends of a project."""

@@ -43,6 +43,7 @@ class FakeService:
         self.registered = []
         self.predicted = []
         self.broken = set()
+        self.known = set()
         self.error = None
         self.closed = False
         self.extra = []
@@ -76,6 +77,10 @@ class FakeService:
             if task.get("id") in self.broken:
                 raise ImageUnreadable(f"task {task['id']}: truncated\nTraceback of a library")
         return [*(self._answer(task) for task in tasks), *self.extra]
+
+    def knows_any(self, task_ids):
+        """Whether any of them is among the tasks that it knows."""
+        return bool(self.known & set(task_ids))
 
     def versions(self):
         """All versions."""

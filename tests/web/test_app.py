@@ -253,3 +253,15 @@ def test_one_line_a_request_without_secrets(studio, caplog):
     assert lines[1].startswith("other status=404")
     assert "remark" not in caplog.text
     assert BASIC[1] not in caplog.text
+
+
+def test_a_deletion_of_unknown_tasks_changes_nothing(client, jobs, service):
+    """Tasks that were never pulled, such as the doctor's own, leave nothing to pull."""
+    service.known = {7}
+    body = {"action": "TASKS_DELETED", "project": {"id": 4}, "tasks": [{"id": 8}, {"id": 9}]}
+    assert client.post("/webhook", json=body, headers=SECRET).json() == {"status": "ignored"}
+    body["tasks"].append({"id": 7})
+    assert client.post("/webhook", json=body, headers=SECRET).json() == {"job": "sync-4"}
+    body["tasks"] = [{"id": "9"}]
+    assert client.post("/webhook", json=body, headers=SECRET).json() == {"job": "sync-4"}
+    assert jobs.requested == [("sync", 4)] * 2
