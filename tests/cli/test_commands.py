@@ -196,12 +196,12 @@ def test_status_says_what_cannot_be_used_and_where(house, monkeypatch):
     assert "2 tiles do not have answers of 2 people yet" in status
     assert "2 annotations also hold what is no region and was left out: choices" in status
     assert "http://" not in status
+    monkeypatch.setenv("BRUSHLOOP_LABEL_STUDIO_BROWSER_URL", "https://people.test/ls/")
     config = make_label_config(["nucleus"])
     house.studio.projects[house.project_id]["label_config"] = config
     assert "labels that came: nucleus" in run("sync", "--here")
     status = run("status")
     assert "labels that went or were renamed: cell" in status
-    monkeypatch.setenv("BRUSHLOOP_LABEL_STUDIO_BROWSER_URL", "https://people.test/ls/")
     for task in tasks[:2]:
         assert f"(https://people.test/ls/projects/{house.project_id}/data?task={task})" in status
 
