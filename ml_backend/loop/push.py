@@ -16,6 +16,8 @@ from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.models import Models
 from ml_backend.loop.predict import predictions_for, readable_tiles, regions_of, show_version
 from ml_backend.loop.site import image_prefix
+from ml_backend.masks.labels import LabelConfig
+from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Prediction, Project, Round, Task, Tile
 
 BROWSERS_SHOW = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
@@ -73,7 +75,7 @@ def _arrived(context: Context, project: Project, record: Round) -> set[int]:
     for info in context.studio.tasks_of_round(project.id, record.number):
         tile_id = info.data.get("tile")
         if tile_id in wanted - have and shows(context.catalog.pool.tile(tile_id), info.data):
-            uri = str(info.data.get(context.labels(project).image_key) or "")
+            uri = context.labels(project).image.read(info.data)
             found[tile_id] = Task(info.id, tile_id, uri, record.id, info.updated_at)
     context.catalog.work.save_tasks(project.id, list(found.values()))
     return have | set(found)
@@ -89,6 +91,21 @@ def _place(tile: Tile) -> dict[str, Any]:
     return box | {"name": tile.image.name, "tile": tile.id}
 
 
+def task_data(
+    labels: LabelConfig, recipe: Recipe, tile: Tile, number: int, address: str
+) -> dict[str, Any]:
+    """Give the data of a task of round `number` that shows a tile, whose image has this address.
+
+    Further keys that the labeling config names say what the recipe's `pool.data` has them say.
+    Raises `LabelConfigError` where the labeling config cannot show such an address.
+    """
+    texts = {
+        key: text.replace("{name}", tile.image.name).replace("{image}", address)
+        for key, text in recipe.pool.data.items()
+    }
+    return labels.image.write(address, _place(tile) | {"round": number}, texts)
+
+
 def _import(
     context: Context,
     project: Project,
@@ -96,10 +113,15 @@ def _import(
     tiles: Sequence[tuple[Tile, NDArray[np.uint8]]],
     predictions: dict[int, Prediction],
 ) -> int:
+    labels, recipe = context.labels(project), project.recipe
+    prefix = image_prefix(context, project.id)
+    for tile, _ in tiles:  # before anything is uploaded
+        uploaded = f"{prefix}/data/upload/{project.id}/{_file_name(tile)}"
+        likely = _referenced(recipe, tile, prefix) or uploaded
+        task_data(labels, recipe, tile, record.number, likely)
     urls = _addresses(context, project, tiles)
-    key = context.labels(project).image_key
     bodies = [
-        _task(tile, record, {key: url}, predictions.get(tile.id))
+        _task(task_data(labels, recipe, tile, record.number, url), predictions.get(tile.id))
         for (tile, _), url in zip(tiles, urls, strict=True)
     ]
     try:
@@ -129,17 +151,25 @@ def _addresses(
     What a browser cannot show as it is, a tile or a TIFF, is always uploaded as PNG. Below a
     sub-path browsers need it in the address.
     """
-    base, prefix = project.recipe.pool.reference, image_prefix(context, project.id)
+    prefix = image_prefix(context, project.id)
     known = {
-        tile.id: _below(_prefixed(base, prefix), tile.image.name)
+        tile.id: address
         for tile, _ in tiles
-        if base and tile.whole and Path(tile.image.name).suffix.lower() in BROWSERS_SHOW
+        if (address := _referenced(project.recipe, tile, prefix))
     }
     rest = [(tile, image) for tile, image in tiles if tile.id not in known]
     files = [(_file_name(tile), _png(image)) for tile, image in rest]
     uploaded = context.studio.upload_images(project.id, files) if files else []
     known |= {tile.id: prefix + url for (tile, _), url in zip(rest, uploaded, strict=True)}
     return [known[tile.id] for tile, _ in tiles]
+
+
+def _referenced(recipe: Recipe, tile: Tile, prefix: str) -> str | None:
+    """Give the address of a tile in the pool itself; None where it is uploaded."""
+    base = recipe.pool.reference
+    if base and tile.whole and Path(tile.image.name).suffix.lower() in BROWSERS_SHOW:
+        return _below(_prefixed(base, prefix), tile.image.name)
+    return None
 
 
 def _prefixed(base: str, prefix: str) -> str:
@@ -152,10 +182,8 @@ def _below(base: str, name: str) -> str:
     return f"{base.rstrip('/')}/{name if in_bucket else quote(name)}"
 
 
-def _task(
-    tile: Tile, record: Round, data: dict[str, str], prediction: Prediction | None
-) -> dict[str, Any]:
-    body: dict[str, Any] = {"data": data | _place(tile) | {"round": record.number}}
+def _task(data: dict[str, Any], prediction: Prediction | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"data": data}
     if prediction is not None:
         body["predictions"] = [
             {

@@ -84,8 +84,8 @@ class Service:
             pushed = find_pushed(self._context, project.id, data)
             if pushed is not None:
                 return self._context.catalog.pool.tile(pushed[1])
-            uri = data.get(self._context.labels(project).image_key)
-            if not isinstance(uri, str) or not uri:
+            uri = self._context.labels(project).image.read(data)
+            if not uri:
                 return None
             return self._bring_along(project, task, uri)
         except DataError as error:

@@ -132,7 +132,7 @@ def _place(
     context: Context, project: Project, labels: LabelConfig, info: TaskInfo, before: Task | None
 ) -> tuple[Task, Tile | None]:
     """Find the tile that a task shows; a task that we did not push brings its image along."""
-    uri = str(info.data.get(labels.image_key) or "")
+    uri = labels.image.read(info.data)
     same = before is not None and before.uri == uri
     round_id = before.round_id if before and same else None
     tile_id = before.tile_id if before and same else None

@@ -46,6 +46,12 @@ class Pool(Section):
         description="Address under which Label Studio reads the pool's folder by itself, such as "
         "/data/local-files/?d=scans or s3://bucket/scans; null uploads each chosen image.",
     )
+    data: dict[str, str] = Field(
+        {},
+        description="What further keys of a pushed task's data say that the labeling config names, "
+        "such as {caption: 'Field {name}'}; {name} is the image's name, {image} its address. "
+        "Others are empty.",
+    )
 
     @field_validator("pages", mode="before")
     @classmethod

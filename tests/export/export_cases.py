@@ -6,9 +6,10 @@ from hypothesis.extra import numpy as hnp
 
 from ml_backend.export import ExportItem, write_items
 from ml_backend.masks.labels import Label, LabelConfig
+from ml_backend.masks.task_image import TaskImage
 
 LABELS = (Label("axon", "#ff0000"), Label("Myelin, äußere", "#0080ff"))
-CONFIG = LabelConfig(control="brush", to_name="image", image_key="image", labels=LABELS)
+CONFIG = LabelConfig(control="brush", to_name="image", image=TaskImage(), labels=LABELS)
 
 label_maps = hnp.arrays(
     np.uint8,

@@ -20,13 +20,14 @@ from ml_backend.errors import DataError, RegionError, StoreError
 from ml_backend.export import EXPORTERS, ExportItem
 from ml_backend.export.names import FileNames
 from ml_backend.masks.labels import Label, LabelConfig
+from ml_backend.masks.task_image import TaskImage
 
 pytestmark = pytest.mark.filterwarnings(  # pycocotools' decoder against NumPy 2
     "ignore:__array__ implementation:DeprecationWarning"
 )
 
 LABELS = (Label("axon", "#ff0000"), Label("Myelin, äußere", "#0080ff"))
-CONFIG = LabelConfig(control="brush", to_name="image", image_key="image", labels=LABELS)
+CONFIG = LabelConfig(control="brush", to_name="image", image=TaskImage(), labels=LABELS)
 
 
 def _item(name, pixels, source="annotation"):

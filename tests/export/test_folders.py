@@ -15,6 +15,7 @@ from ml_backend.export import png_instances as png_instances_format
 from ml_backend.export.png_classes import label_folders
 from ml_backend.masks.instances import components
 from ml_backend.masks.labels import Label, LabelConfig
+from ml_backend.masks.task_image import TaskImage
 
 
 def _pixels(path):
@@ -159,7 +160,7 @@ def test_class_folders_are_safe_names(tmp_path):
     """Labels name folders unless a file system would refuse or mix them up."""
     names = ["a/b", "..", "A_B", "classes.json", "con", "v1.5", "x.", 'q"?']
     labels = tuple(Label(name, "#ffffff") for name in names)
-    config = LabelConfig(control="brush", to_name="image", image_key="image", labels=labels)
+    config = LabelConfig(control="brush", to_name="image", image=TaskImage(), labels=labels)
     path = written("png_classes", [item("a.tif", [[8]])], tmp_path, config).path
     table = _json(path / "classes.json")["classes"]
     folders = ["a_b", "_", "A_B~2", "classes.json~2", "_con", "v1.5", "x_", "q__"]

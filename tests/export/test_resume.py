@@ -16,6 +16,7 @@ from ml_backend.errors import DataError
 from ml_backend.export import EXPORTERS, Planned, write
 from ml_backend.export.stage import ROOM
 from ml_backend.masks.labels import LabelConfig
+from ml_backend.masks.task_image import TaskImage
 
 FORMATS = list(EXPORTERS)
 # Names that meet, masks with holes, unknown pixels, none: whatever a format counts or notes
@@ -188,7 +189,7 @@ def test_another_labeling_config_begins_afresh(tmp_path):
     with pytest.raises(DataError):
         write(["png"], planned(fatal="a.png"), tmp_path, CONFIG)
     loaded = []
-    other = LabelConfig("brush", "image", "image", CONFIG.labels[::-1])
+    other = LabelConfig("brush", "image", TaskImage(), CONFIG.labels[::-1])
     write(["png"], planned(loaded=loaded), tmp_path, other)
     assert loaded == NAMES
 

@@ -13,9 +13,10 @@ from ml_backend.loop.predict import predictions_for, regions_from, regions_of
 from ml_backend.loop.unused import unused
 from ml_backend.masks.labels import Label, LabelConfig
 from ml_backend.masks.rle import decode_brush
+from ml_backend.masks.task_image import TaskImage
 from ml_backend.recipe import Prediction
 
-CONFIG = LabelConfig("kind", "image", "image", (Label("cell", "#ff0000"),), "brush")
+CONFIG = LabelConfig("kind", "image", TaskImage(), (Label("cell", "#ff0000"),), "brush")
 SIDE = 1536
 
 

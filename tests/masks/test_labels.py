@@ -12,6 +12,7 @@ from ml_backend.masks.labels import (
     make_label_config,
     parse_label_config,
 )
+from ml_backend.masks.task_image import DataKey, TaskImage
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text.isprintable() and text.strip())
 
@@ -39,7 +40,7 @@ def test_brush_labels_are_read() -> None:
     assert config == LabelConfig(
         "tissue",
         "scan",
-        "picture",
+        TaskImage('<Image name="scan">', "$picture", keys=(DataKey(("picture",), "Image"),)),
         (Label("Nucleus", "#ff0000"), Label("cyto", "#0080ff"), Label("Other", "#009e73")),
     )
     assert config.names == ("Nucleus", "cyto", "Other")
@@ -143,7 +144,7 @@ def test_what_is_made_is_read(names: list[str], title: str | None) -> None:
     xml = make_label_config(names, title)
     config = parse_label_config(xml)
     assert config.names == tuple(names)
-    assert (config.control, config.to_name, config.image_key) == ("label", "image", "image")
+    assert (config.control, config.to_name, config.image.template) == ("label", "image", "$image")
     assert xml == make_label_config(names, title)
 
 

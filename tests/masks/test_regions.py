@@ -15,10 +15,11 @@ from ml_backend.errors import MalformedRLE, RegionError
 from ml_backend.masks.labels import Label, LabelConfig
 from ml_backend.masks.regions import decode_results, encode_results
 from ml_backend.masks.rle import encode_brush
+from ml_backend.masks.task_image import TaskImage
 
 LABELS = (Label("cell", "#ff0000"), Label("wall", "#00ff00"), Label("gap", "#0000ff"))
-CONFIG = LabelConfig("tissue", "scan", "image", LABELS)
-PAIR = LabelConfig("tissue", "scan", "image", LABELS, "paint")
+CONFIG = LabelConfig("tissue", "scan", TaskImage(), LABELS)
+PAIR = LabelConfig("tissue", "scan", TaskImage(), LABELS, "paint")
 LABEL_MAPS = hnp.arrays(
     np.uint8,
     hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),

@@ -11,10 +11,11 @@ from ml_backend.masks import sets
 from ml_backend.masks.consensus import vote
 from ml_backend.masks.labels import Label, LabelConfig, make_label_config, parse_label_config
 from ml_backend.masks.regions import decode_results, encode_results
+from ml_backend.masks.task_image import TaskImage
 
 NAMES = ("cell", "nucleus", "wall")
 CONFIG = LabelConfig(
-    "brush", "img", "image", tuple(Label(name, "#ff0000") for name in NAMES), multiple=True
+    "brush", "img", TaskImage(), tuple(Label(name, "#ff0000") for name in NAMES), multiple=True
 )
 SETS = [code << 1 for code in range(8)]  # of three labels
 set_maps = hnp.arrays(

@@ -12,14 +12,15 @@ from ml_backend.errors import RegionError
 from ml_backend.masks.labels import BrushControl, Label, LabelConfig
 from ml_backend.masks.regions import decode_results, encode_results
 from ml_backend.masks.rle import decode_brush, encode_array
+from ml_backend.masks.task_image import TaskImage
 from ml_backend.masks.writing import json_size
 
 LABELS = (Label("cell", "#ff0000"), Label("wall", "#00ff00"), Label("gap", "#0000ff"))
-CONFIG = LabelConfig("tissue", "scan", "image", LABELS)
+CONFIG = LabelConfig("tissue", "scan", TaskImage(), LABELS)
 SPLIT = LabelConfig(
     "tissue",
     "scan",
-    "image",
+    TaskImage(),
     LABELS,
     others=("kind", "paint", "poly"),
     brushes=(BrushControl("tissue", None), BrushControl("kind", "paint"), None),
