@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from benchmark import DATA, Row
+from benchmark_files import find_pairs
 from benchmark_learning import Pair, paired, read_pair, tell
 from PIL import Image
 
@@ -30,9 +31,7 @@ from ml_backend.masks.sheet import Row as SheetRow
 from ml_backend.masks.sheet import contact_sheet
 from ml_backend.masks.watershed import objects
 from ml_backend.recipe import Instances, Recipe, load_recipe
-from ml_backend.store.images import find_images
 from ml_backend.store.mask_values import read_objects
-from ml_backend.store.pairs import match_masks
 
 RECIPE = Path(__file__).resolve().parents[1] / "configs/instances.yaml"
 SEEDS = 3
@@ -100,7 +99,7 @@ def pictures() -> list[Nuclei]:
     folder = DATA / "dsb2018_nuclei"
     if not folder.is_dir():
         return [drawn(np.random.default_rng([7, index]), index) for index in range(DRAWN)]
-    pairs = match_masks(find_images(folder / "images"), folder / "masks")
+    pairs = find_pairs(folder / "images", folder / "masks")
     return [real(image, mask) for image, mask in sorted(pairs.items())]
 
 

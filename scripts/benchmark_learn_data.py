@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 from benchmark import DATA
+from benchmark_files import find_pairs
 
 from ml_backend.learning.data import IGNORE, Sample
 from ml_backend.masks.tiles import Window, cut_tiles
 from ml_backend.samples import make_samples
-from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.images import decode_image
+from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_values import parse_values, read_mask
-from ml_backend.store.pairs import match_masks
 
 TRAIN, VAL = 12, 4  # of 16 labelled images the product keeps a quarter for validation
 TILE = 256  # px
@@ -52,12 +53,13 @@ class Case:
     val: int = VAL
     crop: int = CROP
     rare: bool = False
+    match: Match = "name"
 
     @cached_property
     def files(self) -> list[tuple[Path, Path]]:
         """Each image with its mask, in natural order."""
-        pairs = match_masks(found := find_images(self.images), self.masks)
-        return [(image, pairs[image]) for image in found if image in pairs]
+        pairs = find_pairs(self.images, self.masks, self.match)
+        return list(pairs.items())
 
     def load(self, index: int) -> Pair:
         """Read an image (H, W, 3) uint8 and its label map (H, W) uint8."""
@@ -118,7 +120,8 @@ def rare_cases() -> list[Case]:
     labels = ("membrane", "mitochondrion", "synapse")
     values = "0-96=1,191=2,223=3"
     place = vnc / "images", vnc / "masks/labels"
-    return [Case("rare synapses", *place, labels, values, stack=True, test=3, val=2, rare=True)]
+    return [Case("rare synapses", *place, labels, values, stack=True, test=3, val=2, rare=True,
+                 match="number")]  # fmt: skip
 
 
 def sample_case(folder: Path) -> Case:

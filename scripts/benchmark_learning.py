@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 from benchmark import Row, row
+from benchmark_files import find_pairs
 
 from ml_backend.learning.data import Sample
-from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.images import decode_image
 from ml_backend.store.mask_values import read_mask
-from ml_backend.store.pairs import match_masks
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
 def samples_in(images: Path, masks: Path, weight: float = 1.0) -> list[Sample]:
     """Images of a folder that have a mask, as samples of one label, sorted by name."""
-    pairs = match_masks(find_images(images), masks)
+    pairs = find_pairs(images, masks)
     return [
         Sample(image.name, partial(read_pair, image, mask), weight)
         for image, mask in sorted(pairs.items())

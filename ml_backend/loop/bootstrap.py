@@ -16,8 +16,8 @@ from ml_backend.masks.classical import METHODS, foreground_mask
 from ml_backend.masks.sheet import Row, contact_sheet, outlined
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.mask_matching import match_masks
 from ml_backend.store.mask_values import read_mask
-from ml_backend.store.pairs import match_masks
 
 _SHOWN = 30
 _IN_A_ROW = 3
@@ -65,7 +65,7 @@ def bootstrap(
     files = find_images(images)
     if not files:
         raise DataError(f"no images in {images}: PNG, JPEG, TIFF and BMP are read")
-    known = match_masks(files, masks) if masks.is_dir() else {}
+    known = _known(images, files, masks)
     names = {path: path.relative_to(images).with_suffix(".png").as_posix() for path in files}
     _check_names(names, known)
     place = Blobs(masks.absolute())
@@ -87,9 +87,19 @@ def bootstrap(
             empty.append(name)
     progress(len(files), len(files), "masks written")
     if sheet is not None:
-        _draw(images, match_masks(files, masks) if masks.is_dir() else {}, sheet)
+        _draw(images, _known(images, files, masks), sheet)
     kept = tuple(path.relative_to(images).as_posix() for path in files if path in known)
     return BootstrapReport(tuple(written), kept, tuple(empty), tuple(faults))
+
+
+def _known(images: Path, files: Sequence[Path], masks: Path) -> dict[Path, Path]:
+    """The masks that are there, of those images that have one."""
+    if not masks.is_dir():
+        return {}
+    names = [path.relative_to(images).as_posix() for path in files]
+    others = [path.relative_to(masks).as_posix() for path in find_images(masks)]
+    pairs = match_masks(names, others).pairs
+    return {images / name: masks / pair.parts[0].mask for name, pair in pairs.items()}
 
 
 def _check_names(names: dict[Path, str], known: dict[Path, Path]) -> None:

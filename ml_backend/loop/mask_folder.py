@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.errors import ConfigError, DataError
+from ml_backend.errors import ConfigError
 from ml_backend.loop.labels import learned
 from ml_backend.loop.masks import UNKNOWN
-from ml_backend.masks import sets
 from ml_backend.masks.labels import LabelConfig, make_label_config, parse_label_config
 from ml_backend.recipe import Recipe
-from ml_backend.store.mask_files import MaskFiles, find_masks, read_masks
-from ml_backend.store.mask_values import Values, read_objects
+from ml_backend.store.documents import MaskReading
+from ml_backend.store.mask_files import LabelUse, MaskFiles, find_masks
+from ml_backend.store.mask_matching import Match
+from ml_backend.store.mask_values import Values
 
 U8 = NDArray[np.uint8]
 
@@ -63,51 +64,20 @@ class MaskFolder:
 
         Raises `DataError` where there is no mask that can be read or that fits.
         """
-        files = self.files[image]
-        if files.by_label is not None:
-            return self._of_planes(files, files.by_label, shape)
-        label_map = read_masks(files, self.written, values=self.values, shape=shape)
-        mask = np.take(self._table(), label_map)
-        return sets.from_labels(mask) if self.overlapping else mask
+        return self.reading(image, shape).mask
 
-    def numbers(self, image: Path) -> NDArray[np.int32] | None:
-        """Give the numbers (H, W) of objects where masks of one label tell them, else None."""
-        path = self.files[image].all
-        if path is None or len(self.written) > 1 or self.values is not None:
-            return None
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"mask {path.name} cannot be read: {error.strerror}") from None
-        return read_objects(data, path.name)
-
-    def _table(self) -> U8:
-        """What each number of a mask becomes."""
-        table = np.full(256, UNKNOWN, np.uint8)
-        table[0] = self._rest
-        for number, name in enumerate(self.written, 1):
-            table[number] = self.labels.value(name)
-        return table
+    def reading(self, image: Path, shape: tuple[int, int]) -> MaskReading:
+        """Read the mask of an image of this shape, its objects and what is to be told of them."""
+        return self.files[image].read(shape, self.use)
 
     @property
-    def _rest(self) -> int:
-        return UNKNOWN if self.unpainted == "unknown" else 0
-
-    def _of_planes(
-        self, files: MaskFiles, by_label: Mapping[str, Path], shape: tuple[int, int]
-    ) -> U8:
-        """The background's labels cover the learned ones, and those to be ignored cover all."""
-        mask = read_masks(
-            files, self.names, overlapping=self.overlapping, unknown=self.labels.unknown,
-            values=self.values, shape=shape,
+    def use(self) -> LabelUse:
+        """What becomes of the labels that masks tell apart."""
+        rest = UNKNOWN if self.unpainted == "unknown" else 0
+        return LabelUse(
+            self.written, self.labels.unknown, self.labels.background, rest, self.overlapping,
+            self.values,
         )  # fmt: skip
-        grounds = [name for name in self.labels.background if self._rest or name in by_label]
-        painted = np.zeros(shape, np.bool_)
-        if grounds:
-            said = read_masks(files, grounds, values=self.values, shape=shape)
-            painted = (said > 0) & (said != UNKNOWN)
-        rest = np.where(painted, np.uint8(0), np.uint8(self._rest))
-        return np.where((mask == 0) | (painted & (mask != UNKNOWN)), rest, mask)
 
 
 def open_masks(
@@ -116,6 +86,7 @@ def open_masks(
     written: Sequence[str],
     recipe: Recipe,
     values: Values | None = None,
+    match: Match = "name",
 ) -> MaskFolder:
     """Find the masks of images, by the recipe's `labels`; images without any are left out.
 
@@ -124,7 +95,7 @@ def open_masks(
     and `DataError` as `find_masks` does.
     """
     check_recipe(recipe, written)
-    files = find_masks(images, folder, written)
+    files = find_masks(images, folder, written, match)
     by_label = any(found.by_label for found in files.values())
     labels = _learned(recipe, written, multiple=by_label)
     return MaskFolder(files, tuple(written), labels, recipe.labels.unpainted, values)

@@ -98,15 +98,15 @@ def material_in(
     share, seed = recipe.validation.share, recipe.selection.seed
     for ordinal, (image, mask) in enumerate(sorted(pairs.items(), key=itemgetter(0))):
         side = split_of(ordinal, share, seed)
-        for path in (image, *mask.paths):
-            digest.update(side.encode() + hashlib.sha256(_bytes(path)).digest())
+        digest.update(side.encode() + hashlib.sha256(_bytes(image)).digest() + mask.digest())
         name = image.relative_to(folder).as_posix()
         sides[side].append(Sample(name, partial(_loaded, image, known)))
         judges += [image] if side == "val" else []
 
     def truth(index: int) -> Objects:
         _, label_map = sides["val"][index].load()
-        numbers = known.numbers(judges[index])
+        height, width = label_map.shape
+        numbers = known.reading(judges[index], (height, width)).objects
         return components(label_map) if numbers is None else told_apart(label_map, numbers)
 
     pool = [Reference(path.name, partial(_picture, path)) for path in images if path not in pairs]

@@ -1,54 +1,237 @@
-"""The masks of images in a folder: a file an image, or a file an image and label.
+"""The masks of images at an address, and how they are read.
 
-    masks/a.png             all labels, by their numbers
-    masks/<label>/a.png     one label, in a folder that has its name: labels may overlap
-
-The latter holds where any of several labels has its folder, and is how `png_classes` exports.
+An image has one file of all labels, a file a label, a file an object, a page of a stack of masks,
+or what a document says of it. docs/files.md has a table of the layouts that are known.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from os.path import commonpath
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import DataError
 from ml_backend.masks import sets
-from ml_backend.store.mask_values import IGNORE, Values, read_mask
-from ml_backend.store.pairs import match_masks
+from ml_backend.store.documents import MaskDocument, MaskReading
+from ml_backend.store.listing import ListedFile
+from ml_backend.store.mask_matching import Match
+from ml_backend.store.mask_pages import read_page
+from ml_backend.store.mask_values import IGNORE, Values, read_mask, read_objects
+
+U8 = NDArray[np.uint8]
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask that is a picture: a file, or a page of one, from 0."""
+
+    file: ListedFile
+    page: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name, as messages say it."""
+        page = "" if self.page is None else f" (page {self.page + 1})"
+        return self.file.name + page
+
+    def read(self) -> bytes:
+        """All its bytes, or a picture of its page. Raises `DataError` if that fails."""
+        return self.file.read() if self.page is None else read_page(self.file, self.page)
+
+    read_bytes = read
 
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """What an image has: one file of `all` labels, or files `by_label`."""
+    """What an image has: one file of `all` labels, files `by_label`, `objects`, a `document`.
 
-    all: Path | None = None
-    by_label: Mapping[str, Path] | None = None
+    `written_in`: the document's file. `fault`: why it has none of them although masks fit it;
+    reading it raises that.
+    """
+
+    all: MaskFile | None = None
+    by_label: Mapping[str, MaskFile] | None = None
+    objects: tuple[MaskFile, ...] = ()
+    document: MaskDocument | None = None
+    written_in: ListedFile | None = None
+    fault: str | None = None
 
     @property
-    def paths(self) -> list[Path]:
-        """All of them."""
-        return [*([self.all] if self.all else []), *(self.by_label or {}).values()]
+    def files(self) -> list[MaskFile]:
+        """Its pictures."""
+        some = [self.all] if self.all else []
+        return [*some, *(self.by_label or {}).values(), *self.objects]
+
+    def digest(self) -> bytes:
+        """What is in them: another value where any of it differs."""
+        drawn = [hashlib.sha256(file.read()).digest() for file in self.files]
+        labels = repr(tuple(self.by_label)).encode() if self.by_label else b""
+        written = b"" if self.written_in is None else _digest(self.written_in)
+        return labels + b"".join(drawn) + written
+
+    def read(self, shape: Shape, use: "LabelUse") -> MaskReading:
+        """Read them as a label map, or a set map where labels overlap, with its objects.
+
+        Where there is a file a label every learned one must be there, so that "not this label" is
+        said and not guessed; of labels that may not overlap the last one covers the others, the
+        background covers the learned ones, and what is unknown covers all. Raises `DataError` for
+        masks that cannot be read, do not fit or are missing, as `read_mask` does.
+        """
+        if self.fault is not None:
+            raise DataError(self.fault)
+        if self.document is not None:
+            return self.document.read(
+                shape, use.written, overlapping=use.overlapping, unknown=use.unknown,
+                background=use.background, rest=use.rest,
+                values=cast("Mapping[object, int] | None", use.values),
+            )  # fmt: skip
+        if self.by_label is not None:
+            return MaskReading(_planes(self.by_label, shape, use))
+        if self.objects:
+            return _objects(self.objects, shape, use)
+        if self.all is None:
+            raise DataError("an image without masks has none to be read")
+        return _one_file(self.all, shape, use)
+
+
+@lru_cache(maxsize=4)  # a document of many images is read once
+def _digest(file: ListedFile) -> bytes:
+    return hashlib.sha256(file.read()).digest()
+
+
+@dataclass(frozen=True)
+class LabelUse:
+    """What becomes of the labels that masks tell apart.
+
+    `written`: all of them, in the order of their numbers. Values 1…K count those that are neither
+    `unknown`, whose pixels become 255, nor `background`. `rest`: what nobody painted, 0 or 255.
+    `values`: as for `read_mask`.
+    """
+
+    written: Sequence[str]
+    unknown: Sequence[str] = ()
+    background: Sequence[str] = ()
+    rest: int = 0
+    overlapping: bool = False
+    values: Values | None = None
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The labels that have a value."""
+        aside = {*self.unknown, *self.background}
+        return tuple(name for name in self.written if name not in aside)
+
+
+def _one_file(file: MaskFile, shape: Shape, use: LabelUse) -> MaskReading:
+    data = file.read()
+    written = read_mask(data, file.name, len(use.written), values=use.values, shape=shape)
+    numbers = None
+    if len(use.written) == 1 and use.values is None and not use.overlapping:
+        numbers = read_objects(data, file.name)
+    return _labelled(written, numbers, use)
+
+
+def _labelled(
+    written: U8, numbers: NDArray[np.int32] | None, use: LabelUse, notes: tuple[str, ...] = ()
+) -> MaskReading:
+    """What each number of a mask becomes."""
+    table = np.full(256, IGNORE, np.uint8)
+    table[0] = use.rest
+    learned = use.learned
+    for number, name in enumerate(use.written, 1):
+        if name in use.background:
+            table[number] = 0
+        elif name in learned:
+            table[number] = learned.index(name) + 1
+    mask = np.take(table, written)
+    return MaskReading(sets.from_labels(mask) if use.overlapping else mask, numbers, notes)
+
+
+def _objects(files: Sequence[MaskFile], shape: Shape, use: LabelUse) -> MaskReading:
+    """Each file is one object, the numbers count them; where they overlap the first one stays."""
+    if len(use.written) > 1:
+        raise DataError(
+            f"{files[0].name} and {len(files) - 1} more files show an object each and do not say "
+            f"which of the labels {', '.join(use.written)} it has; give a folder for each label"
+        )
+    written, numbers = np.zeros(shape, np.uint8), np.zeros(shape, np.int32)
+    twice = 0
+    for number, file in enumerate(files, 1):
+        plane = read_mask(file.read(), file.name, values=use.values, shape=shape)
+        twice += int(np.count_nonzero((plane == 1) & (numbers > 0)))
+        numbers[(plane == 1) & (numbers == 0)] = number
+        written[(plane == 1) & (written != IGNORE)] = 1
+        written[plane == IGNORE] = IGNORE
+    notes = (f"{twice} px lie in several objects and count for the first",) if twice else ()
+    return _labelled(written, None if use.overlapping else numbers, use, notes)
+
+
+def _planes(by_label: Mapping[str, MaskFile], shape: Shape, use: LabelUse) -> U8:
+    """Of a file a label."""
+    grounds = [name for name in use.background if use.rest or name in by_label]
+    missing = [name for name in (*use.learned, *grounds) if name not in by_label]
+    if missing:
+        some = next(iter(by_label.values()))
+        raise DataError(
+            f"{some.name} has masks of {', '.join(by_label)} but none of "
+            f"{', '.join(missing)}: an image needs a mask of every label, an empty one where the "
+            "label does not occur"
+        )
+    planes = {
+        name: read_mask(file.read(), file.name, values=use.values, shape=shape)
+        for name, file in by_label.items()
+        if name in use.written
+    }
+    if use.overlapping:
+        mask = sets.from_planes([planes[name] == 1 for name in use.learned])
+    else:
+        mask = np.zeros(shape, np.uint8)
+        for value, name in enumerate(use.learned, 1):
+            mask[planes[name] == 1] = value
+    painted = np.zeros(shape, np.bool_)
+    unknown = np.zeros(shape, np.bool_)
+    for name, plane in planes.items():
+        if name in grounds:
+            painted |= plane == 1
+        unknown |= (plane > 0) if name in use.unknown else (plane == IGNORE)
+    mask[painted] = 0
+    if use.rest:
+        mask[(mask == 0) & ~painted] = use.rest
+    mask[unknown] = IGNORE
+    return mask
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image of one page that is given as a path."""
+
+    name: str
+    file: ListedFile
+    stack: str | None = None
+    page: int = 0
+    pages: int = 1
 
 
 def find_masks(
-    images: Iterable[Path], folder: Path, labels: Sequence[str]
+    images: Iterable[Path], folder: Path, labels: Sequence[str] = ("object",), match: Match = "name"
 ) -> dict[Path, MaskFiles]:
-    """Return image → its files in `folder`; images without any are left out.
+    """Return image → its files in `folder`, as `pair_masks`; images without any are left out."""
+    from ml_backend.store.mask_pairing import pair_masks
 
-    Names are paired as by `match_masks`, which raises where they cannot be.
-    """
-    pictures = list(images)
-    folders = {name: folder / name for name in labels if (folder / name).is_dir()}
-    if len(labels) < 2 or not folders:
-        pairs = match_masks(pictures, folder)
-        return {image: MaskFiles(all=path) for image, path in pairs.items()}
-    found: dict[Path, dict[str, Path]] = {}
-    for name, place in folders.items():
-        for image, path in match_masks(pictures, place).items():
-            found.setdefault(image, {})[name] = path
-    return {image: MaskFiles(by_label=files) for image, files in found.items()}
+    paths = list(images)
+    if not paths:
+        return {}
+    root = Path(commonpath([path.absolute().parent for path in paths]))
+    names = {path.absolute().relative_to(root).as_posix(): path for path in paths}
+    given = [_Image(name, ListedFile(name, str(root / name), 0)) for name in names]
+    pairs = pair_masks(given, folder, labels, match=match)
+    return {names[name]: files for name, files in pairs.files.items()}
 
 
 def read_masks(
@@ -58,59 +241,14 @@ def read_masks(
     overlapping: bool = False,
     unknown: Sequence[str] = (),
     values: Values | None = None,
-    shape: tuple[int, int] | None = None,
-) -> NDArray[np.uint8]:
-    """Read an image's masks as a label map of `labels`, or a set map where they may overlap.
-
-    Where there is a file a label every one of them must be there, so that "not this label" is said
-    and not guessed; of labels that may not overlap the last one covers the others. Pixels of labels
-    in `unknown` become 255. Raises as `read_mask`, and `DataError` for files that are missing.
-    """
-    if files.by_label is None:
-        if files.all is None:
-            raise DataError("an image without masks has none to be read")
-        return _of_all(files.all, labels, overlapping, values, shape)
-    missing = [name for name in labels if name not in files.by_label]
-    if missing:
-        some = next(iter(files.by_label.values()))
-        raise DataError(
-            f"{some.name} has masks of {', '.join(files.by_label)} but none of "
-            f"{', '.join(missing)}: an image needs a mask in the folder of every label, an empty "
-            "one where the label does not occur"
-        )
-    planes = [_plane(files.by_label[name], values, shape) for name in labels]
-    if len({plane.shape for plane in planes}) > 1:
-        raise DataError(f"the masks of {files.by_label[labels[0]].name} differ in size")
-    if overlapping:
-        mask = sets.from_planes([plane == 1 for plane in planes])
-    else:
-        mask = np.zeros(planes[0].shape, np.uint8)
-        for label, plane in enumerate(planes, 1):
-            mask[plane == 1] = label
-    aside = [_plane(files.by_label[name], values, shape) > 0 for name in unknown
-             if name in files.by_label]  # fmt: skip
-    for cover in [*aside, *(plane == IGNORE for plane in planes)]:
-        mask[cover] = IGNORE
-    return mask
-
-
-def _of_all(
-    path: Path,
-    labels: Sequence[str],
-    overlapping: bool,
-    values: Values | None,
-    shape: tuple[int, int] | None,
-) -> NDArray[np.uint8]:
-    label_map = read_mask(_bytes(path), path.name, len(labels), values=values, shape=shape)
-    return sets.from_labels(label_map) if overlapping else label_map
-
-
-def _plane(path: Path, values: Values | None, shape: tuple[int, int] | None) -> NDArray[np.uint8]:
-    return read_mask(_bytes(path), path.name, values=values, shape=shape)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"mask {path.name} cannot be read: {error.strerror}") from None
+    shape: Shape | None = None,
+) -> U8:
+    """Read an image's masks as `MaskFiles.read` does; `labels`: those that have a value."""
+    if shape is None and not files.files:
+        raise DataError("an image without masks has none to be read")
+    if shape is None:
+        some = read_mask(files.files[0].read(), files.files[0].name, values={range(1): 0})
+        shape = some.shape[0], some.shape[1]
+    written = [*labels, *unknown] if files.by_label is not None else labels
+    use = LabelUse(written, unknown, overlapping=overlapping, values=values)
+    return files.read(shape, use).mask

@@ -22,7 +22,6 @@ from ml_backend.masks.tiles import Window, cut_tiles
 from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import natural_order
 from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.mask_files import MaskFiles
 from ml_backend.store.mask_values import parse_values
 from ml_backend.store.rows import Image, Tile
 
@@ -111,7 +110,7 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
         try:
             data = _bytes(path)
             digest.update(repr((name, side)).encode() + hashlib.sha256(data).digest())
-            digest.update(_digest(files))
+            digest.update(files.digest())
             picture = _read(data, path, masks)
         except DataError as error:
             faults.append((name, str(error)))
@@ -155,19 +154,12 @@ def _sides(count: int, source: Source) -> list[str]:
     return sides
 
 
-def _digest(files: MaskFiles) -> bytes:
-    """What is in an image's masks."""
-    drawn = [hashlib.sha256(_bytes(path)).digest() for path in files.paths]
-    labels = repr(tuple(files.by_label)).encode() if files.by_label else b""
-    return labels + b"".join(drawn)
-
-
 def _read(data: bytes, path: Path, masks: MaskFolder) -> Picture:
     pixels = decode_image(data, path.name)
-    mask = masks.read(path, (pixels.shape[0], pixels.shape[1]))
+    reading = masks.reading(path, (pixels.shape[0], pixels.shape[1]))
+    mask, numbers = reading.mask, reading.objects
     if masks.overlapping:
         return Picture(pixels, mask, _objects(mask, len(masks.names)))
-    numbers = masks.numbers(path)
     objects = components(mask) if numbers is None else told_apart(mask, numbers)
     return Picture(pixels, mask, objects[0])
 
