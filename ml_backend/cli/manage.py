@@ -1,6 +1,6 @@
 """The commands that look after a project's pool and models, and show its status."""
 
-from pathlib import Path
+import json
 from typing import Annotated
 
 import typer
@@ -49,9 +49,13 @@ def status(home: Home = None) -> None:
 
 @pool.command("add", epilog="Example: brushloop pool add ~/scans --masks ~/scans-masks")
 def pool_add(
-    folder: Annotated[Path, typer.Argument(help="Folder of PNG, JPEG, TIFF or BMP images.")],
-    masks: Annotated[Path | None, typer.Option(help="Masks of some of these images.")] = None,
+    address: Annotated[
+        str,
+        typer.Argument(help="Folder of images, one file, or an address like s3://bucket/scans."),
+    ],
+    masks: Annotated[str | None, typer.Option(help="Masks of some of these images.")] = None,
     mask_values: MaskValues = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was taken as JSON.")] = False,
     home: Home = None,
     project: ProjectId = None,
 ) -> None:
@@ -64,14 +68,17 @@ def pool_add(
         report = add_folder(
             context,
             project_of(context, project).id,
-            folder,
+            address,
             masks=masks,
             values=parse_values(mask_values) if mask_values else None,
             progress=progress,
         )
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+        return
     typer.echo(
         f"{report.images} images, {report.tiles} tiles to ask about, "
         f"{report.sources} images with masks"
     )
-    for name, reason in report.quarantined:
-        typer.echo(f"set aside: {name}: {reason}", err=True)
+    for line in report.summary.lines():
+        typer.echo(line)

@@ -66,7 +66,7 @@ class Context:
 
     def whole(self, image: Image) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 of a source image. Raises `ImageUnreadable`."""
-        pixels = self.images.pixels(image.uri)
+        pixels = self.images.pixels(image.uri, frame=image.frame)
         if pixels.shape[:2] != (image.height, image.width):
             raise ImageUnreadable(
                 f"{image.uri} is {pixels.shape[1]} x {pixels.shape[0]} px, but it was added "

@@ -18,7 +18,7 @@ from ml_backend.loop.encoders import Weights, weights_for
 from ml_backend.loop.instances import Truth
 from ml_backend.loop.mask_folder import MaskFolder, open_masks
 from ml_backend.loop.masks import UNKNOWN, load_objects
-from ml_backend.loop.pool import split_of
+from ml_backend.loop.splits import split_of
 from ml_backend.masks.instances import Objects, components, told_apart
 from ml_backend.recipe import Network, Recipe
 from ml_backend.store.blobs import Blobs

@@ -1,52 +1,58 @@
-"""Filling the pool: a folder of images, cut into tiles, each image's split decided once.
+"""Filling the pool: images of a folder or an address, cut into tiles, each split decided once.
 
 Files stay where they are; the catalog keeps their address and the hash of their
 content. A broken file is quarantined with its reason and the rest goes on.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
-
-from ml_backend.errors import DataError, ImageUnreadable
+from ml_backend.errors import DataError
 from ml_backend.loop.context import Context, Progress, silent
-from ml_backend.loop.masks import store_mask
-from ml_backend.masks.instances import or_none
+from ml_backend.loop.known_images import KnownImages, Splits
+from ml_backend.loop.runs import recorded
+from ml_backend.loop.source_masks import store_source_mask
+from ml_backend.loop.splits import split_of
 from ml_backend.masks.labels import parse_label_config
 from ml_backend.masks.tiles import cut_tiles
 from ml_backend.recipe import Recipe
-from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.mask_files import MaskFiles, find_masks, read_masks
-from ml_backend.store.mask_values import Values, read_mask, read_objects
+from ml_backend.store.blobs import local_folder
+from ml_backend.store.collection import (
+    SourceFile,
+    SourceImage,
+    content_ids,
+    list_images,
+    open_files,
+)
+from ml_backend.store.images import decode_image
+from ml_backend.store.mask_files import MaskFiles, find_masks
+from ml_backend.store.mask_values import Values
 from ml_backend.store.rows import Image, Project, Tile
+from ml_backend.store.summary import Summary
 from ml_backend.studio.files import file_name
 
 DOWNLOAD_LIMIT = 2 << 30  # bytes of one image
-Split = Literal["train", "val"]
+STEP = "pool"  # of the runs
+Role = Literal["pool", "source"]
 
 
 @dataclass(frozen=True)
 class PoolReport:
-    """What became of a folder."""
+    """What became of a folder: `summary` says it of every file."""
 
     images: int
     tiles: int
     sources: int
     quarantined: tuple[tuple[str, str], ...]
+    summary: Summary = field(default_factory=Summary)
 
-
-def split_of(ordinal: int, share: float, seed: int) -> Split:
-    """Decide the side of the n-th source image.
-
-    Of every block of 1/share images one is drawn for validation, so that the share holds
-    from the first block on, whatever order the images come in.
-    """
-    block = max(2, round(1 / share))
-    drawn = np.random.default_rng([seed, ordinal // block]).integers(block)
-    return "val" if ordinal % block == drawn else "train"
+    def as_json(self) -> dict[str, Any]:
+        """Give the counts and the summary."""
+        counts = {"images": self.images, "tiles": self.tiles, "sources": self.sources}
+        return counts | self.summary.as_json()
 
 
 def boxes_of(width: int, height: int, recipe: Recipe) -> list[tuple[int, int, int, int]]:
@@ -60,144 +66,159 @@ def boxes_of(width: int, height: int, recipe: Recipe) -> list[tuple[int, int, in
 def add_folder(
     context: Context,
     project_id: int,
-    folder: Path,
+    address: Path | str,
     *,
-    masks: Path | None = None,
+    masks: Path | str | None = None,
     values: Values | None = None,
     progress: Progress = silent,
 ) -> PoolReport:
-    """Add every image below `folder` to the pool of a project; may be repeated.
+    """Add every image at an address to the pool of a project; may be repeated.
 
-    With `masks`, images that have one join the training as they are and are not asked
-    about; `values` maps the mask files' values to labels where the defaults do not fit. A folder
-    for each label says that labels overlap (`store/mask_files.py`).
+    `address`: a folder, a file, or any fsspec address of either. With `masks`, images that have one
+    join the training as they are and are not asked about; `values` maps the mask files' values to
+    labels where the defaults do not fit. A folder for each label says that labels overlap
+    (`store/mask_files.py`).
     """
-    files = find_images(folder)
-    if not files:
-        raise DataError(f"no images in {folder}: PNG, JPEG, TIFF and BMP are read")
-    names = parse_label_config(context.catalog.projects.get(project_id).label_config).names
-    found = find_masks(files, masks, names) if masks is not None else {}
-    if masks is not None and not found:
-        raise DataError(f"no mask in {masks} has the name of an image in {folder}")
-    known = {image.name: image for image in context.catalog.pool.images(project_id)}
-    counters = {role: context.catalog.pool.count(project_id, role) for role in _ROLES}
-    tiles = sources = 0
-    broken: list[tuple[str, str]] = []
-    for done, path in enumerate(files):
-        name = path.relative_to(folder).as_posix()
-        progress(done, len(files), name)
-        before = known.get(name)
-        has_mask = path in found or (before is not None and before.mask is not None)
-        role: Literal["pool", "source"] = "source" if has_mask else "pool"
-        image, cuts = _read(context, project_id, path, name, role, counters[role])
-        if image.status == "ready" and path in found:
-            try:
-                image = _with_mask(context, project_id, image, found[path], values)
-            except DataError as error:
-                image, cuts = _broken(image, str(error)), []
-        elif before is not None:
-            image = replace(image, mask=before.mask)
-        if before is None:
-            counters[role] += 1
-        elif before.width and before.sha256 != image.sha256:
-            broken.append((name, _set_aside(context, before, image)))
-            continue
-        context.catalog.pool.add_image(project_id, image, cuts)
-        if image.status == "quarantined":
-            broken.append((name, image.reason or ""))
-        tiles += len(cuts) if role == "pool" else 0
-        sources += role == "source" and image.status == "ready"
-    progress(len(files), len(files), "pool filled")
-    return PoolReport(len(files) - len(broken), tiles, sources, tuple(broken))
-
-
-_ROLES = ("pool", "source")
-
-
-def _set_aside(context: Context, before: Image, image: Image) -> str:
-    """Say why the file is not the image that was added before; one that broke is not used."""
-    if image.status == "ready":
-        return f"another image of this name was added before, from {before.uri}"
-    reason = image.reason or "cannot be read any more"
-    context.catalog.pool.quarantine(before.id, reason)
-    return reason
-
-
-def _read(
-    context: Context,
-    project_id: int,
-    path: Path,
-    name: str,
-    role: Literal["pool", "source"],
-    ordinal: int,
-) -> tuple[Image, list[tuple[int, int, int, int]]]:
-    recipe = context.catalog.projects.get(project_id).recipe
-    split = split_of(ordinal, recipe.validation.share, recipe.selection.seed)
-    uri = str(path.absolute())
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return Image(
-            name, uri, "", 0, 0, role, split, "quarantined", f"cannot be read: {error.strerror}"
-        ), []
-    digest = hashlib.sha256(data).hexdigest()
-    twin = context.catalog.pool.find_content(project_id, digest)
-    if twin is not None:
-        split = twin.split  # one picture under two names must not stand on both sides
-    try:
-        height, width = decode_image(data, name).shape[:2]
-    except ImageUnreadable as error:
-        return Image(name, uri, digest, 0, 0, role, split, "quarantined", str(error)), []
-    boxes = boxes_of(width, height, recipe) if role == "pool" else [(0, 0, width, height)]
-    return Image(name, uri, digest, width, height, role, split), boxes
-
-
-def _with_mask(
-    context: Context,
-    project_id: int,
-    image: Image,
-    files: MaskFiles,
-    values: Values | None,
-) -> Image:
     project = context.catalog.projects.get(project_id)
-    if files.all is None:
-        return _with_masks(context, project, image, files, values)
-    names = parse_label_config(project.label_config).names  # what the masks' numbers count
-    path = files.all
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"mask {path.name} cannot be read: {error.strerror}") from None
-    label_map = read_mask(data, path.name, len(names), values=values)
-    if label_map.shape != (image.height, image.width):
-        raise DataError(
-            f"mask {path.name} is {label_map.shape[1]}x{label_map.shape[0]}, "
-            f"its image {image.name} is {image.width}x{image.height}"
+    with recorded(context, project_id, STEP) as record:
+        intake = _Intake(context, project, values, Summary())
+        files = list_images(address, intake.summary)
+        opened = list(
+            open_files(files, project.recipe, intake.summary, digest=True, progress=progress)
         )
-    background = [names.index(name) + 1 for name in context.labels(project).background]
-    label_map[np.isin(label_map, background)] = 0
-    objects = None
-    if project.recipe.instances.enabled and len(names) == 1 and values is None:
-        numbers = read_objects(data, path.name)
-        objects = None if numbers is None else or_none(label_map, numbers)
-    return replace(image, mask=store_mask(context.blobs, project_id, label_map, names, objects))
+        found = _masks(project, opened, address, masks)
+        report = intake.add(opened, found, progress)
+        record.update(report.as_json())
+    progress(len(files), len(files), "pool filled")
+    return report
 
 
-def _with_masks(
-    context: Context, project: Project, image: Image, files: MaskFiles, values: Values | None
-) -> Image:
-    """Of a file a label: only those that are learned have a place, as they may overlap."""
-    labels = context.labels(project)
-    mask = read_masks(
-        files, labels.names, overlapping=labels.overlapping, unknown=labels.unknown,
-        values=values, shape=(image.height, image.width),
-    )  # fmt: skip
-    key = store_mask(context.blobs, project.id, mask, labels.names, overlapping=labels.overlapping)
-    return replace(image, mask=key)
+def last_intake(context: Context, project_id: int) -> Summary | None:
+    """What became of the files of the last `pool add`; None before any."""
+    done = [
+        run for run in context.catalog.models.runs(project_id, step=STEP) if run.state == "done"
+    ]
+    return Summary.parse(done[-1].report) if done else None
 
 
-def _broken(image: Image, reason: str) -> Image:
-    return replace(image, status="quarantined", reason=reason)
+def _masks(
+    project: Project, opened: Sequence[SourceFile], address: Path | str, masks: Path | str | None
+) -> dict[str, MaskFiles]:
+    """Find the masks of images, by their names."""
+    if masks is None:
+        return {}
+    names = parse_label_config(project.label_config).names
+    paths = {
+        path: image.name
+        for one in opened
+        for image in one.images
+        if (path := local_folder(image.file.uri)) is not None
+    }
+    found = find_masks(paths, Path(masks), names)
+    if not found:
+        raise DataError(f"no mask in {masks} has the name of an image in {address}")
+    return {paths[path]: files for path, files in found.items()}
+
+
+@dataclass
+class _Intake:
+    """Files on their way into the catalog."""
+
+    context: Context
+    project: Project
+    values: Values | None
+    summary: Summary
+    tiles: int = 0
+    sources: int = 0
+    images: int = 0
+    broken: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.known = KnownImages(self.context.catalog.pool.images(self.project.id))
+
+    def add(
+        self, opened: Sequence[SourceFile], masks: Mapping[str, MaskFiles], progress: Progress
+    ) -> PoolReport:
+        """Add the images of files, with their masks."""
+        recipe = self.project.recipe
+        splits = self.known.split(opened, masks, recipe)
+        for done, one in enumerate(opened):
+            progress(done, len(opened), one.name)
+            if one.problem is not None:
+                self._set_file_aside(one, splits)
+            for image in one.images:
+                self._add_image(one, image, masks.get(image.name), splits)
+            for left in self.known.left_out(one):
+                why = "in the pool already, and stays, though pool.pages leaves it out by now"
+                self.summary.add("warnings", left.name, why)
+        return PoolReport(self.images, self.tiles, self.sources, tuple(self.broken), self.summary)
+
+    def _add_image(
+        self, one: SourceFile, source: SourceImage, files: MaskFiles | None, splits: Splits
+    ) -> None:
+        before = self.known.find(source)
+        if before is not None and before.width and before.sha256 not in content_ids(one, source):
+            self._set_aside(source.name, _replaced(before, source.file.uri))
+            return
+        role: Role = "source" if files or (before and before.mask) else "pool"
+        image = self._merged(source, before, role, splits)
+        boxes = boxes_of(image.width, image.height, self.project.recipe)
+        boxes = boxes if role == "pool" else [(0, 0, image.width, image.height)]
+        if files is not None:
+            try:
+                image = store_source_mask(self.context, self.project, image, files, self.values)
+            except DataError as error:
+                image, boxes = replace(image, status="quarantined", reason=str(error)), []
+        self.context.catalog.pool.add_image(self.project.id, image, boxes)
+        if image.status == "quarantined":
+            self._set_aside(image.name, image.reason or "")
+            return
+        self.images += 1
+        self.tiles += len(boxes) if role == "pool" else 0
+        self.sources += role == "source"
+        how = "learned from with their masks" if role == "source" else "to be asked about"
+        self.summary.add("taken", image.name, how)
+
+    def _merged(
+        self, source: SourceImage, before: Image | None, role: Role, splits: Splits
+    ) -> Image:
+        """The image as it is found, but what was decided about it before."""
+        image = Image(
+            source.name, source.file.uri, source.sha256, source.width, source.height, role,
+            splits[source.name], stack=source.stack, frame=source.frame, original=source.original,
+        )  # fmt: skip
+        if before is None or not before.width:
+            return image if before is None else replace(image, name=before.name)
+        if before.frame != image.frame:
+            why = "stays as it was added, though the recipe's images would read it otherwise by now"
+            self.summary.add("warnings", before.name, why)
+        return replace(
+            image, name=before.name, sha256=before.sha256, frame=before.frame, mask=before.mask
+        )
+
+    def _set_file_aside(self, one: SourceFile, splits: Splits) -> None:
+        """Of a file that cannot be read: images that it had are not used any more."""
+        reason = one.problem or "cannot be read any more"
+        known = self.known.of_file(one)
+        for before in known:
+            if before.width:
+                self.context.catalog.pool.quarantine(before.id, reason)
+        if not any(before.width for before in known):
+            name = known[0].name if known else one.name
+            image = Image(name, one.file.uri, one.sha256, 0, 0, "pool", splits[one.name],
+                          "quarantined", reason)  # fmt: skip
+            self.context.catalog.pool.add_image(self.project.id, image, [])
+        self._set_aside(one.name, reason)
+
+    def _set_aside(self, name: str, reason: str) -> None:
+        self.broken.append((name, reason))
+        self.summary.add("set_aside", name, reason)
+
+
+def _replaced(before: Image, uri: str) -> str:
+    if before.uri == uri:
+        return "the file was replaced since it was added; put the former one back, or rename it"
+    return f"another image of this name was added before, from {before.uri}"
 
 
 def add_studio_image(context: Context, project_id: int, url: str) -> Tile:

@@ -1,9 +1,10 @@
 """From a recorded round to Label Studio tasks with pre-annotations."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,9 @@ from ml_backend.loop.predict import predictions_for, readable_tiles, regions_of,
 from ml_backend.loop.site import image_prefix
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.recipe import Recipe
-from ml_backend.store.rows import Prediction, Project, Round, Task, Tile
+from ml_backend.store.frames import Frame
+from ml_backend.store.names import original_name
+from ml_backend.store.rows import Image, Prediction, Project, Round, Task, Tile
 
 BROWSERS_SHOW = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 CHUNK = 10  # tasks an import: small enough to show progress, large enough to be quick
@@ -148,8 +151,8 @@ def _addresses(
 ) -> list[str]:
     """Where Label Studio finds each tile: in the pool itself if the recipe says so, else uploaded.
 
-    What a browser cannot show as it is, a tile or a TIFF, is always uploaded as PNG. Below a
-    sub-path browsers need it in the address.
+    What a browser cannot show as it is, a tile, a TIFF, deep greys, is always uploaded as PNG.
+    Below a sub-path browsers need it in the address.
     """
     prefix = image_prefix(context, project.id)
     known = {
@@ -167,8 +170,8 @@ def _addresses(
 def _referenced(recipe: Recipe, tile: Tile, prefix: str) -> str | None:
     """Give the address of a tile in the pool itself; None where it is uploaded."""
     base = recipe.pool.reference
-    if base and tile.whole and Path(tile.image.name).suffix.lower() in BROWSERS_SHOW:
-        return _below(_prefixed(base, prefix), tile.image.name)
+    if base and _shown_as_it_is(tile):
+        return _below(_prefixed(base, prefix), _own_name(tile.image))
     return None
 
 
@@ -177,9 +180,20 @@ def _prefixed(base: str, prefix: str) -> str:
     return prefix + base if base.startswith("/data/") else base
 
 
+def _shown_as_it_is(tile: Tile) -> bool:
+    """Whether a browser shows the tile's file as the network sees the tile."""
+    suffix = PurePosixPath(tile.image.name).suffix.lower()
+    return tile.whole and tile.image.frame == Frame() and suffix in BROWSERS_SHOW
+
+
+def _own_name(image: Image) -> str:
+    """The name of the image's file where it lies, below the pool's folder."""
+    return image.name if image.original is None else original_name(image.original)
+
+
 def _below(base: str, name: str) -> str:
     in_bucket = base.partition("://")[0] in {"s3", "gs", "azure-blob"}
-    return f"{base.rstrip('/')}/{name if in_bucket else quote(name)}"
+    return f"{base.rstrip('/')}/{name if in_bucket else quote(os.fsencode(name))}"
 
 
 def _task(data: dict[str, Any], prediction: Prediction | None) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """Names that every file system, format and browser takes, made once of those that people have."""
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from urllib.parse import quote, unquote_to_bytes
 
 PART_BYTES = 180
 """Of a part between slashes: leaves room for what exports append within a file system's 255."""
 
 _CUT_BYTES = 140
+_FILE = "file:"
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\\:<>"|?*]')
@@ -39,6 +42,20 @@ def safe_name(name: str) -> str:
     `PART_BYTES` are cut and get a hash. Repeating it changes nothing.
     """
     return "/".join(_safe_part(part) for part in name.split("/"))
+
+
+def original_text(name: str) -> str:
+    """Write a file's own name as plain text: as it is, or if it is not UTF-8, as a `file:` URL."""
+    if _SURROGATES.search(name) or name.startswith(_FILE):
+        return _FILE + quote(os.fsencode(name))
+    return name
+
+
+def original_name(text: str) -> str:
+    """Give the name that `original_text` wrote."""
+    if text.startswith(_FILE):
+        return os.fsdecode(unquote_to_bytes(text.removeprefix(_FILE)))
+    return text
 
 
 def page_name(name: str, page: int, pages: int) -> str:

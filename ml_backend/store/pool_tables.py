@@ -1,12 +1,14 @@
 """Images and tiles: what there is to ask about."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, Select, exists, func, insert, or_, select, update
 
 from ml_backend.errors import NotFound
 from ml_backend.store.database import Database
+from ml_backend.store.frames import Frame
 from ml_backend.store.rows import Image, Labelled, Tile
 from ml_backend.store.schema import images, round_tiles, tasks, tiles
 
@@ -30,6 +32,7 @@ class PoolTables:
                 select(images).where(images.c.project_id == project_id, images.c.name == image.name)
             ).first()
             values = {key: getattr(image, key) for key in _IMAGE_COLUMNS}
+            values["frame"] = image.frame.as_json() or None
             if known is None:
                 statement = insert(images).values(project_id=project_id, **values)
                 image_id = int(connection.execute(statement).inserted_primary_key[0])  # type: ignore[index]
@@ -77,8 +80,10 @@ class PoolTables:
         return as_image(row) if row else None
 
     def count(self, project_id: int, role: str) -> int:
-        """Count the images of a role, quarantined ones included."""
-        query = select(func.count()).where(images.c.project_id == project_id, images.c.role == role)
+        """Count the images of a role, quarantined ones included, pages of stacks not."""
+        query = select(func.count()).where(
+            images.c.project_id == project_id, images.c.role == role, images.c.stack.is_(None)
+        )
         with self._database.read() as connection:
             return int(connection.scalar(query) or 0)
 
@@ -163,13 +168,14 @@ class PoolTables:
         # by position: asking thousands of rows for their columns by name takes most of the time
         for tile_id, _, image_id, x, y, width, height, *values in rows:
             if image_id not in by_image:
-                by_image[image_id] = Image(*values)
+                by_image[image_id] = _image(values)
             found.append(Tile(tile_id, by_image[image_id], x, y, width, height))
         return found
 
 
 _IMAGE_COLUMNS = (  # in the order of `Image`
     "name", "uri", "sha256", "width", "height", "role", "split", "status", "reason", "mask",
+    "stack", "frame", "original",
 )  # fmt: skip
 _TILE: Select[tuple[object, ...]] = select(
     tiles, *(images.c[name].label(f"image_{name}") for name in (*_IMAGE_COLUMNS, "id"))
@@ -182,7 +188,15 @@ _ASKED = or_(
 _UNASKED = _READY.where(~_ASKED)
 
 
+_FRAME = _IMAGE_COLUMNS.index("frame")
+
+
 def as_image(row: Row[tuple[object, ...]]) -> Image:
     """An image from a row of its table."""
-    values = {name: getattr(row, name) for name in _IMAGE_COLUMNS}
-    return Image(**values, id=row.id)
+    return _image([getattr(row, name) for name in (*_IMAGE_COLUMNS, "id")])
+
+
+def _image(values: Sequence[Any]) -> Image:
+    """An image from the values of its columns, in their order."""
+    image = Image(*values)
+    return replace(image, frame=Frame.parse(values[_FRAME]))

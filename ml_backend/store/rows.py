@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ml_backend.recipe import Recipe
+from ml_backend.store.frames import Frame
 
 Numbers = dict[str, Any]
+_PLAIN = Frame()
 ModelStatus = Literal["candidate", "current", "archived", "rejected"]
 
 
@@ -61,7 +63,11 @@ class Site:
 
 @dataclass(frozen=True)
 class Image:
-    """A source image; `split` is decided once."""
+    """A source image; `split` is decided once.
+
+    `stack`: the file of which it is a page among several. `frame`: what of the file it is.
+    `original`: the file's own name where it is not safe, as `names.original_text` writes it.
+    """
 
     name: str
     uri: str
@@ -73,6 +79,9 @@ class Image:
     status: Literal["ready", "quarantined"] = "ready"
     reason: str | None = None
     mask: str | None = None
+    stack: str | None = None
+    frame: Frame = _PLAIN
+    original: str | None = None
     id: int = 0
 
 

@@ -21,14 +21,19 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 UPGRADES = {
     2: (
         "ALTER TABLE projects ADD COLUMN compared INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE predictions ADD COLUMN key VARCHAR(80) NOT NULL DEFAULT ''",
         "ALTER TABLE annotations ADD COLUMN corrected INTEGER",
-    )
+    ),
+    3: (
+        "ALTER TABLE images ADD COLUMN stack TEXT",
+        "ALTER TABLE images ADD COLUMN frame JSON",
+        "ALTER TABLE images ADD COLUMN original TEXT",
+    ),
 }
 """What makes a catalog of one version one of the next; new tables and indexes make themselves."""
 
@@ -80,6 +85,9 @@ images = Table(
     Column("status", String(12), nullable=False),  # ready or quarantined
     Column("reason", Text),
     Column("mask", Text),  # key of a source image's mask
+    Column("stack", Text),  # name of the file of which it is a page among several
+    Column("frame", JSON(none_as_null=True)),  # what of its file it is, see `frames.py`
+    Column("original", Text),  # the file's own name where that is not safe, see `names.py`
     UniqueConstraint("project_id", "name"),
 )
 

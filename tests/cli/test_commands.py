@@ -142,7 +142,7 @@ def test_a_round_by_hand(house):
     (house.images / "bad.png").write_bytes(b"nothing")
     output = run("pool", "add", str(house.images))
     assert "8 images, 8 tiles to ask about, 0 images with masks" in output
-    assert "set aside: bad.png" in output
+    assert "set aside 1: bad.png" in output
     assert "round 1: 4 tasks pushed" in run("select", "--here")
     house.answer_open()
     assert "4 new annotations" in run("sync", "--here")

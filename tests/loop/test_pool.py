@@ -4,14 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image as Picture
 from support.house import picture, save_picture
 
 from ml_backend.errors import DataError, ImageUnreadable, NotFound, PoolMoved
 from ml_backend.loop.masks import load_mask
-from ml_backend.loop.pool import add_folder, add_studio_image, split_of
+from ml_backend.loop.pool import add_folder, add_studio_image
 
 
 def rows(house):
@@ -70,18 +68,6 @@ def test_all_tiles_of_an_image_are_on_its_side(house):
             assert tile.image.split == image.split
             covered[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width] += 1
         assert (covered == 1).all()
-
-
-@given(
-    share=st.sampled_from([0.5, 0.25, 0.2, 0.1]),
-    seed=st.integers(0, 10),
-    blocks=st.integers(1, 20),
-)
-def test_the_split_keeps_its_share(share, seed, blocks):
-    """Every block of 1/share images has exactly one for validation."""
-    count = round(1 / share) * blocks
-    sides = [split_of(ordinal, share, seed) for ordinal in range(count)]
-    assert sides.count("val") == blocks
 
 
 def test_another_image_of_the_same_name_is_said(house):

@@ -290,7 +290,10 @@ def test_an_older_catalog_is_brought_up_to_date(url: str) -> None:
     before = catalog.projects.save(7, title="Cells", label_config="<View/>")
     catalog.projects.set_cursor(7, "2026-01-01T00:00:00.000000Z")
     with catalog.database.write() as connection:
-        for column in ("projects.compared", "predictions.key", "annotations.corrected"):
+        for column in (
+            *("projects.compared", "predictions.key", "annotations.corrected"),
+            *("images.stack", "images.frame", "images.original"),
+        ):
             table, _, name = column.partition(".")
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {name}"))
         connection.execute(text("DROP INDEX tasks_tile"))

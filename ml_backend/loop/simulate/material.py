@@ -14,8 +14,8 @@ from ml_backend.errors import DataError, NothingToLearn
 from ml_backend.loop.context import Progress, silent
 from ml_backend.loop.mask_folder import MaskFolder, open_masks
 from ml_backend.loop.masks import UNKNOWN
-from ml_backend.loop.pool import split_of
 from ml_backend.loop.simulate.plan import Source
+from ml_backend.loop.splits import split_of
 from ml_backend.masks import sets
 from ml_backend.masks.instances import components, told_apart
 from ml_backend.masks.tiles import Window, cut_tiles
