@@ -208,15 +208,27 @@ def show_findings(findings: "Sequence[Finding]") -> None:
         console.print(f"{mark} {finding.name}: {finding.text}", markup=False, soft_wrap=True)
 
 
+def show_address(running: "Running") -> None:
+    """Print where the project's page is and how to log in."""
+    console.print(_address(running), markup=False, soft_wrap=True)
+
+
+def _address(running: "Running") -> str:
+    return (
+        f"Open    {running.studio_url}/projects/{running.project.id}/data\n"
+        f"Login   {running.secrets.studio_email}\n"
+        f"Pass    {running.secrets.studio_password}"
+    )
+
+
 def show_welcome(running: "Running") -> None:
     """Print the one screen that a person needs to begin."""
-    secrets, project = running.secrets, running.project
+    project = running.project
     console.print(
         Panel(
-            f"Open    {running.studio_url}/projects/{project.id}/data\n"
-            f"Login   {secrets.studio_email}\n"
-            f"Pass    {secrets.studio_password}\n\n"
-            "1. Press 'Label All Tasks', correct the brush labels, press Submit.\n"
+            f"{_address(running)}\n\n"
+            "1. The first tasks come in a moment: press 'Label All Tasks', paint,\n"
+            "   press Submit. A model's labels, to correct, come when there is one.\n"
             "2. When the batch is done the model learns from it; the next one appears.\n"
             "3. In another terminal: brushloop status · brushloop export masks\n"
             f"   (with --home {running.settings.home})\n\n"

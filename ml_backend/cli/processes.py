@@ -125,7 +125,7 @@ def _up(
     **wishes: Any,
 ) -> None:
     """Bring everything up; play `rounds` rounds and end, or wait for Ctrl-C."""
-    from ml_backend.cli.printing import run_demo, show_welcome, speaker
+    from ml_backend.cli.printing import run_demo, show_address, show_welcome, speaker
     from ml_backend.host.processes import stopped_by_signals
     from ml_backend.host.up import Wishes, up
 
@@ -139,12 +139,12 @@ def _up(
     )
     say = speaker()
     try:
-        with stopped_by_signals(), up(wanted, say) as running:
+        welcome = show_welcome if rounds is None else show_address
+        with stopped_by_signals(), up(wanted, say, welcome) as running:
             if rounds is not None:
                 run_demo(running, rounds, report, say)
             else:
-                show_welcome(running)
-                running.watch()
+                running.watch(say)
     except KeyboardInterrupt:
         raise typer.Exit(0 if rounds is None else 130) from None
 

@@ -8,13 +8,13 @@ report it; it starts nothing itself.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from ml_backend.demo.annotator import Annotator, Work
 from ml_backend.demo.truths import MaskTruths
 from ml_backend.errors import HostError
-from ml_backend.host.up import Running, Teller, failed_since
+from ml_backend.host.progress_log import ProgressLogger, failed_since
+from ml_backend.host.up import Running
 from ml_backend.jobs.queues import Jobs
 from ml_backend.loop.annotators import labelled
 from ml_backend.loop.context import Context
@@ -109,8 +109,7 @@ class _Waiter:
     def __init__(self, running: Running, context: Context, say: Say) -> None:
         self._running, self._context = running, context
         self._jobs = Jobs(running.settings, patient=True)
-        self._teller = Teller(say)
-        self._began = datetime.now(UTC)
+        self._logger = ProgressLogger(say, every=5.0, began=running.began)
 
     def idle(self) -> bool:
         """Whether no job waits or runs, so that the batch on show is whole."""
@@ -133,10 +132,9 @@ class _Waiter:
         moved = time.monotonic()
         while not ready():
             views = self._jobs.overview(self._running.project.id)
-            for view in views:
-                if failed_since(self._began, view):
-                    raise HostError(f"{what} did not come: {view.step} failed: {view.error}")
-            if self._teller.tell(views):
+            for view in failed_since(self._running.began, views):
+                raise HostError(f"{what} did not come: {view.step} failed: {view.error}")
+            if self._logger.log(views):
                 moved = time.monotonic()
             if time.monotonic() - moved > PATIENCE:
                 raise HostError(f"{what} did not come within {PATIENCE / 60:.0f} minutes")

@@ -1,28 +1,30 @@
 """Everything on one machine: Redis, Label Studio, backend, worker, schedule, and a project.
 
-`up` brings it all to the point where a person can begin, hands over what is running, and
-stops every process it started. A second start over the same home folder finds everything
+`up` tells where the page is as soon as Label Studio answers, fills the pool, asks for the first
+batch and the first training, hands over what is running, and stops every process it started. What
+comes of the jobs is told while it runs. A second start over the same home folder finds everything
 as it was.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
-from ml_backend.errors import ConfigError, HostError
+from ml_backend.errors import ConfigError, JobError
 from ml_backend.host.allocator import ALLOCATOR
 from ml_backend.host.files import write_text
 from ml_backend.host.label_studio import LabelStudioServer
 from ml_backend.host.ports import Ports
 from ml_backend.host.processes import Child, Processes, one_instance
+from ml_backend.host.progress_log import AnnotationLogger, ProgressLogger, Say
 from ml_backend.host.secrets import LocalSecrets, local_secrets
-from ml_backend.jobs.queues import Jobs, JobView
+from ml_backend.jobs.queues import Jobs
 from ml_backend.jobs.redis_server import EmbeddedRedis
 from ml_backend.loop.connect import connect, create_project
 from ml_backend.loop.context import Context, open_context
@@ -76,6 +78,7 @@ class Running:
     pictures: Pictures
     processes: Processes
     redis: EmbeddedRedis
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def tend(self) -> None:
         """Start again what died. To be called now and then by whoever waits."""
@@ -83,37 +86,27 @@ class Running:
         if not self.redis.alive():
             self.redis.start()
 
-    def watch(self) -> None:
-        """Tend everything until a signal comes."""
-        while True:
-            self.tend()
-            time.sleep(1.0)
+    def watch(self, say: Say, every: float = 20.0) -> None:
+        """Tend everything and say what the jobs do, until a signal comes.
 
-
-Say = Callable[[str], None]
-
-
-def failed_since(began: datetime, view: JobView) -> bool:
-    """Whether a job failed for good after `began`: older failures are another start's."""
-    given_up = view.state == "failed" and view.not_before is None
-    return given_up and (view.ended_at is None or view.ended_at.astimezone(UTC) >= began)
-
-
-class Teller:
-    """Tells what the running job does, when it is new and not more often than a person reads."""
-
-    def __init__(self, say: Say, every: float = 5.0) -> None:
-        self._say, self._every = say, every
-        self._told, self._at = "", -every
-
-    def tell(self, views: Sequence[JobView]) -> bool:
-        """Say the running job's line; returns whether it had changed since it was last said."""
-        text = next((view.text for view in views if view.state == "running" and view.text), "")
-        if not text or text == self._told or time.monotonic() - self._at < self._every:
-            return False
-        self._told, self._at = text, time.monotonic()
-        self._say(f"  {text}")
-        return True
+        `every`: seconds between two lines about a job that runs.
+        """
+        jobs = Jobs(self.settings)
+        home = self.settings.home
+        logger = ProgressLogger(
+            say, every=every, began=self.began,
+            help_line=f"`brushloop doctor --home {home}` looks for the reason; what the worker "
+            f"said stands in {self.processes.log('worker')}",
+        )  # fmt: skip
+        with open_context(self.settings) as context:
+            annotated = AnnotationLogger(context, self.project.id, say)
+            while True:
+                self.tend()
+                with suppress(JobError):  # Redis is being started again
+                    views = jobs.overview(self.project.id)
+                    logger.log(views)
+                    annotated.log(views)
+                time.sleep(1.0)
 
 
 def pictures_of(wishes: Wishes) -> Pictures:
@@ -142,9 +135,16 @@ def pictures_of(wishes: Wishes) -> Pictures:
     return Pictures(wishes.images, truths, None, known, labels, values)
 
 
+Welcome = Callable[[Running], None]
+
+
 @contextmanager
-def up(wishes: Wishes, say: Say) -> Iterator[Running]:
-    """Start everything, connect a project, fill its pool; stop everything at the end."""
+def up(wishes: Wishes, say: Say, welcome: Welcome = lambda _: None) -> Iterator[Running]:
+    """Start everything, connect a project, fill its pool; stop everything at the end.
+
+    `welcome` is called when the project's page can be opened. The first batch and the first
+    training have been asked for when the block begins, and come by themselves.
+    """
     wishes.home.mkdir(parents=True, exist_ok=True)
     with one_instance(wishes.home):
         secrets = local_secrets(wishes.home)
@@ -154,13 +154,18 @@ def up(wishes: Wishes, say: Say) -> Iterator[Running]:
             try:
                 say("starting Redis")
                 redis.start()
-                studio = _start_studio(wishes, secrets, processes, say)
+                studio = _studio(wishes, secrets)
                 settings = _write_settings(wishes, secrets, studio.url)
-                running = Running(
-                    settings, _connect(wishes, settings, pictures, processes, say), studio.url,
-                    secrets, pictures, processes, redis,
-                )  # fmt: skip
-                _prepare(running, say)
+                # it needs nothing of Label Studio to start, and takes as long
+                processes.start(_child("backend", settings, "serve"))
+                _start_studio(studio, processes, say)
+                with open_context(settings) as context:
+                    project = _open_project(context, wishes, pictures)
+                    running = Running(
+                        settings, project, studio.url, secrets, pictures, processes, redis
+                    )
+                    welcome(running)
+                    _begin(running, context, say)
                 yield running
                 say("stopping")
             finally:
@@ -168,22 +173,23 @@ def up(wishes: Wishes, say: Say) -> Iterator[Running]:
                 redis.stop(adopted=True)
 
 
-def _start_studio(
-    wishes: Wishes, secrets: LocalSecrets, processes: Processes, say: Say
-) -> LabelStudioServer:
+def _studio(wishes: Wishes, secrets: LocalSecrets) -> LabelStudioServer:
     ports = Ports(wishes.home)
     port = (
         ports.demand("label-studio", wishes.port)
         if wishes.port
         else ports.choose("label-studio", FIRST_PORT)
     )
-    server = LabelStudioServer(
+    return LabelStudioServer(
         executable=wishes.studio,
         data_dir=wishes.home / "label-studio",
         port=port,
         secrets=secrets,
         local_files_root=wishes.home,
     )
+
+
+def _start_studio(server: LabelStudioServer, processes: Processes, say: Say) -> None:
     say("starting Label Studio (the first start takes up to a minute)")
     told = [0.0]
 
@@ -193,7 +199,6 @@ def _start_studio(
             say(f"  still starting Label Studio, {seconds:.0f} s")
 
     server.start(processes, progress=waiting)
-    return server
 
 
 def _write_settings(wishes: Wishes, secrets: LocalSecrets, studio_url: str) -> Settings:
@@ -211,41 +216,56 @@ def _write_settings(wishes: Wishes, secrets: LocalSecrets, studio_url: str) -> S
     return load_settings(home=wishes.home)
 
 
-def _connect(
-    wishes: Wishes, settings: Settings, pictures: Pictures, processes: Processes, say: Say
-) -> Project:
-    """Start the backend, wire it to the project in Label Studio, fill the pool."""
-    say("starting the backend")
-    processes.start(_child("backend", settings, "serve"))
+def _open_project(context: Context, wishes: Wishes, pictures: Pictures) -> Project:
+    title = f"Brushloop {', '.join(pictures.labels)}"[:50]
+    return create_project(context, title, pictures.labels, wishes.recipe)
+
+
+def _begin(running: Running, context: Context, say: Say) -> None:
+    """Wire the project, fill its pool, and ask for what comes first.
+
+    The worker imports meanwhile what its jobs need. The first batch does not wait for the first
+    training: without a model it goes by what the images look like, and the model's predictions
+    come to its tasks when there is one.
+    """
+    settings, project_id, processes = running.settings, running.project.id, running.processes
+    processes.start(_child("worker", settings, "worker"))
     processes.wait_ready("backend", lambda: _healthy(settings))
-    with open_context(settings) as context:
-        title = f"Brushloop {', '.join(pictures.labels)}"[:50]
-        project = create_project(context, title, pictures.labels, wishes.recipe)
-        connect(context, project.id, wishes.recipe)
-        say(f"filling the pool from {pictures.images}")
-        masks = pictures.source_masks
-        if pictures.sources is not None:
-            add_folder(context, project.id, pictures.sources, masks=masks)
-            masks = None
-        values = pictures.values
-        pool = add_folder(context, project.id, pictures.images, masks=masks, values=values)
+    connect(context, project_id, running.project.recipe)
+    _fill(running, context, say)
+    processes.start(_child("schedule", settings, "schedule"))
+    jobs = Jobs(settings, patient=True)
+    rounds = context.catalog.rounds.all(project_id)
+    sources = bool(context.catalog.pool.sources(project_id))
+    if not sources or not rounds or rounds[-1].state != "pushed":
+        jobs.request("select", project_id)
+    if sources:
+        jobs.request("train", project_id)
+    if not rounds:
+        say("choosing the first batch" + "; a first model learns from your masks" * sources)
+
+
+def _fill(running: Running, context: Context, say: Say) -> None:
+    pictures, project_id = running.pictures, running.project.id
+    say(f"filling the pool from {pictures.images}")
+    told = [time.monotonic()]
+
+    def progress(done: int, total: int, _name: str) -> None:
+        if time.monotonic() - told[0] >= 10:
+            told[0] = time.monotonic()
+            say(f"  {done} of {total} images")
+
+    masks = pictures.source_masks
+    if pictures.sources is not None:
+        add_folder(context, project_id, pictures.sources, masks=masks, progress=progress)
+        masks = None
+    pool = add_folder(
+        context, project_id, pictures.images,
+        masks=masks, values=pictures.values, progress=progress,
+    )  # fmt: skip
     say(f"  {pool.images} images, {pool.tiles} tiles to ask about")
     for name, reason in pool.quarantined:
         say(f"  set aside: {name}: {reason}")
-    return project
-
-
-def _prepare(running: Running, say: Say) -> None:
-    """Start worker and schedule, and wait until Label Studio has a batch to work on."""
-    settings, project = running.settings, running.project
-    jobs = Jobs(settings, patient=True)
-    running.processes.start(_child("worker", settings, "worker"))
-    running.processes.start(_child("schedule", settings, "schedule"))
-    with open_context(settings) as context:
-        sources = bool(context.catalog.pool.sources(project.id))
-        jobs.request("train" if sources else "select", project.id)
-        say("preparing the first batch" + " (a first model learns from your masks)" * sources)
-        _wait_for_batch(running, context, jobs, say)
 
 
 def _child(name: str, settings: Settings, *arguments: str) -> Child:
@@ -260,24 +280,3 @@ def _healthy(settings: Settings) -> bool:
         return httpx.get(address, timeout=5, trust_env=False).is_success
     except httpx.HTTPError:
         return False
-
-
-def _wait_for_batch(running: Running, context: Context, jobs: Jobs, say: Say) -> None:
-    """Wait for the batch, telling what the jobs do meanwhile. Raises `HostError` if none comes."""
-    project_id, teller, began = running.project.id, Teller(say), datetime.now(UTC)
-    while True:
-        rounds = context.catalog.rounds.all(project_id)
-        if rounds and rounds[-1].state == "pushed":
-            return
-        views = jobs.overview(project_id)
-        busy = [view for view in views if view.state in ("queued", "running")]
-        failed = [view for view in views if failed_since(began, view)]
-        if failed and not busy:
-            raise HostError(f"the first batch could not be prepared: {failed[0].error}")
-        teller.tell(views)
-        if not busy:
-            if not context.catalog.pool.unasked(project_id):
-                return  # everything has been asked before: nothing to wait for
-            jobs.request("select", project_id)  # the recipe may not select by itself
-        running.tend()
-        time.sleep(1.0)

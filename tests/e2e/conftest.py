@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from ml_backend.host.up import Running, Wishes, up
+from ml_backend.jobs.queues import Jobs
 from ml_backend.loop.context import Context, open_context
 from ml_backend.recipe import Recipe, parse_recipe
 
@@ -40,7 +42,17 @@ def house(studio_executable: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     recipe = quick_recipe(selection__batch=12)
     wishes = Wishes(home=home, recipe=recipe, studio=studio_executable)
     with up(wishes, print) as running:
+        wait_until_idle(running)
         yield running
+
+
+def wait_until_idle(running: Running, seconds: float = 600) -> None:
+    """Wait for the end of every job that was asked for, and of what they led to."""
+    jobs, deadline = Jobs(running.settings, patient=True), time.monotonic() + seconds
+    while any(view.state in ("queued", "running") for view in jobs.overview(running.project.id)):
+        assert time.monotonic() < deadline, f"jobs have not ended within {seconds} s"
+        running.tend()
+        time.sleep(0.3)
 
 
 @pytest.hookimpl(wrapper=True)

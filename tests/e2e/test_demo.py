@@ -107,7 +107,7 @@ def test_the_demo_plays_every_round_and_reports_it(played: Played) -> None:
 def test_a_second_start_finds_it_and_ctrl_c_stops_everything(
     studio_executable: Path, played: Played
 ) -> None:
-    """`up` over a used home shows the same project; Ctrl-C ends every process it started."""
+    """`up` over a used home shows the same project at once; Ctrl-C ends all that it started."""
     process = start(played.home, studio_executable, "up")
     lines: list[str] = []
     assert process.stdout is not None
@@ -117,6 +117,7 @@ def test_a_second_start_finds_it_and_ctrl_c_stops_everything(
             break
     assert process.poll() is None, "".join(lines[-30:])
     assert any("/projects/1/data" in line for line in lines), "".join(lines[-30:])
+    assert not any("pool" in line for line in lines), "the address came after the pool was filled"
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 0

@@ -69,6 +69,17 @@ def submit_truth(context: Context, house: Running, task: Task) -> np.ndarray:
     return truth
 
 
+def test_the_first_batch_does_not_wait_for_the_first_training(
+    context: Context, house: Running
+) -> None:
+    """Tasks were there before the model that learns from the masks that came with images."""
+    runs = context.catalog.models.runs(house.project.id)
+    pushed = next(run for run in runs if run.step == "select" and run.report.get("pushed"))
+    trained = next(run for run in runs if run.step == "train" and run.state == "done")
+    assert pushed.id < trained.id
+    assert context.catalog.rounds.all(house.project.id)[0].model is None
+
+
 def test_pushed_tasks_show_the_models_brush_labels(context: Context, house: Running) -> None:
     """Every task of the first batch carries the current model's prediction, ready to correct."""
     current = context.catalog.models.current(house.project.id)
