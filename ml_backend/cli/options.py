@@ -20,9 +20,12 @@ ProjectId = Annotated[
 ]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe (YAML) of the project.")]
 Here = Annotated[bool, typer.Option("--here", help="Work in this process, without a worker.")]
-Images = Annotated[Path | None, typer.Option(help="Folder of images [default: samples].")]
+Images = Annotated[
+    str | None,
+    typer.Option(help="Folder of images, or an address like s3://bucket/scans [default: samples]."),
+]
 Masks = Annotated[
-    Path | None,
+    str | None,
     typer.Option(help="Masks of these images: learned from, or the annotator's in a demo."),
 ]
 MaskValues = Annotated[

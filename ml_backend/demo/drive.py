@@ -64,6 +64,7 @@ def drive(running: Running, context: Context, rounds: int, say: Say) -> list[Rou
         pictures.labels,
         values=pictures.values,
         overlapping=parse_label_config(running.project.label_config).overlapping,
+        recipe=running.project.recipe,
     )
     studio = Studio(running.studio_url, running.secrets.studio_token)
     annotator = Annotator(studio, running.project.id, truths)

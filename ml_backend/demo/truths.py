@@ -1,4 +1,4 @@
-"""The true masks of a folder, cut to the tiles that tasks show."""
+"""The true masks at an address, cut to the tiles that tasks show."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.errors import DataError, RegionError
+from ml_backend.errors import RegionError
 from ml_backend.masks.tiles import Window
-from ml_backend.store.images import find_images
-from ml_backend.store.mask_files import find_masks, read_masks
+from ml_backend.recipe import Recipe
+from ml_backend.store.collection import open_collection
+from ml_backend.store.mask_files import LabelUse
+from ml_backend.store.mask_pairing import pair_masks
 from ml_backend.store.mask_values import Values
 
 DECODED_MASKS = 8  # the tiles of a round share few images
@@ -20,26 +22,26 @@ DECODED_MASKS = 8  # the tiles of a round share few images
 class MaskTruths:
     """Finds the mask of a task's image by the image's name in the pool.
 
-    `images`: the folder the pool was filled from, `masks`: its masks by name, `labels`: those that
-    they tell apart, `values`: what their numbers mean where the defaults do not fit. `overlapping`:
-    the truths are set maps. Raises `DataError` if no mask matches any image.
+    `images`: what the pool was filled from, `masks`: where its masks are, both as `pool add` takes
+    them. `labels`: those that the masks tell apart, `values`: what their numbers mean where the
+    defaults do not fit. `overlapping`: the truths are set maps. Raises `DataError` if no mask
+    matches any image.
     """
 
     def __init__(
         self,
-        images: Path,
-        masks: Path,
+        images: Path | str,
+        masks: Path | str,
         labels: Sequence[str] = ("object",),
         *,
         values: Values | None = None,
         overlapping: bool = False,
+        recipe: Recipe | None = None,
     ) -> None:
-        found = find_masks(find_images(images), masks, labels)
-        if not found:
-            raise DataError(f"no mask in {masks} has the name of an image in {images}")
-        self._files = {image.relative_to(images).as_posix(): mask for image, mask in found.items()}
-        self._labels, self._overlapping = labels, overlapping
-        self._values = values
+        pairs = pair_masks(open_collection(images, recipe or Recipe()), masks, labels)
+        self._files = pairs.files
+        self._shapes = {image.name: (image.height, image.width) for image in pairs.images}
+        self._use = LabelUse(labels, overlapping=overlapping, values=values)
         self._read = lru_cache(maxsize=DECODED_MASKS)(self._read_file)
 
     def __len__(self) -> int:
@@ -64,6 +66,4 @@ class MaskTruths:
         return whole[tile.slices]
 
     def _read_file(self, name: str) -> NDArray[np.uint8]:
-        return read_masks(
-            self._files[name], self._labels, overlapping=self._overlapping, values=self._values
-        )
+        return self._files[name].read(self._shapes[name], self._use).mask

@@ -32,6 +32,7 @@ from ml_backend.loop.pool import add_folder
 from ml_backend.recipe import Recipe
 from ml_backend.samples import make_samples
 from ml_backend.settings import ENV_FILE, Settings, load_settings
+from ml_backend.store.blobs import local_folder
 from ml_backend.store.mask_values import Values, parse_values
 from ml_backend.store.rows import Project
 
@@ -46,8 +47,8 @@ class Wishes:
     home: Path
     recipe: Recipe
     studio: Path
-    images: Path | None = None
-    masks: Path | None = None
+    images: Path | str | None = None
+    masks: Path | str | None = None
     labels: tuple[str, ...] = ()
     values: str | None = None
     port: int | None = None
@@ -57,12 +58,15 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Folders to fill the pool from; `truths` are masks that only the scripted annotator knows."""
+    """What to fill the pool from: folders, or addresses of any kind that `pool add` takes.
 
-    images: Path
-    truths: Path | None
-    sources: Path | None
-    source_masks: Path | None
+    `truths` are masks that only the scripted annotator knows.
+    """
+
+    images: Path | str
+    truths: Path | str | None
+    sources: Path | str | None
+    source_masks: Path | str | None
     labels: tuple[str, ...]
     values: Values | None = None
 
@@ -128,6 +132,10 @@ def pictures_of(wishes: Wishes) -> Pictures:
         )
     if wishes.demo and wishes.masks is None:
         raise ConfigError("--demo with --images needs --masks: the annotator must know the truth")
+    for given in (wishes.images, wishes.masks):
+        folder = None if given is None else local_folder(str(given))
+        if folder is not None and not folder.exists():
+            raise ConfigError(f"there is nothing at {folder}: give a folder of images, or of masks")
     labels = wishes.labels or ("object",)
     known = None if wishes.demo else wishes.masks
     truths = wishes.masks if wishes.demo else None
@@ -167,8 +175,8 @@ def up(wishes: Wishes, say: Say, welcome: Welcome = lambda _: None) -> Iterator[
                     welcome(running)
                     _begin(running, context, say)
                 yield running
-                say("stopping")
             finally:
+                say("stopping")
                 processes.stop()
                 redis.stop(adopted=True)
 
@@ -264,8 +272,8 @@ def _fill(running: Running, context: Context, say: Say) -> None:
         masks=masks, values=pictures.values, progress=progress,
     )  # fmt: skip
     say(f"  {pool.images} images, {pool.tiles} tiles to ask about")
-    for name, reason in pool.quarantined:
-        say(f"  set aside: {name}: {reason}")
+    for line in pool.summary.lines():
+        say(f"  {line}")
 
 
 def _child(name: str, settings: Settings, *arguments: str) -> Child:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ml_backend.demo.truths import MaskTruths
@@ -64,3 +65,32 @@ def test_masks_must_match(folders, tmp_path):
     Image.new("L", (4, 4)).save(other / "zzz.png")
     with pytest.raises(DataError, match="no mask"):
         MaskTruths(folders[0], other)
+
+
+def test_the_pages_of_a_stack_have_the_pages_of_a_mask_stack(tmp_path):
+    """A page's truth is the same page of the masks, by the name that the page has in the pool."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (3, 30, 40), np.uint8)
+    masks = np.zeros((3, 30, 40), np.uint8)
+    for page in range(3):
+        masks[page, page * 5 : page * 5 + 5] = 255
+    for folder, pages in (("images", images), ("masks", masks)):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "vnc.tif", pages, photometric="minisblack")
+    truths = MaskTruths(tmp_path / "images", tmp_path / "masks")
+    assert len(truths) == 3
+    for page in range(3):
+        truth = truths(tile(f"vnc_p{page + 1}.tif", 0, 0, 40, 30))
+        assert np.array_equal(truth, masks[page] > 0)
+
+
+def test_images_and_masks_in_a_bucket(folders, s3, bucket):
+    """Truths are read from addresses as the pool is."""
+    addresses = []
+    for folder in folders:
+        addresses.append(f"{bucket}/{folder.name}")
+        for path in folder.rglob("*.png"):
+            s3.put(f"{addresses[-1]}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    here, there = MaskTruths(*folders), MaskTruths(*addresses)
+    data = tile("deep/b.png", 0, 0, 40, 30)
+    assert np.array_equal(there(data), here(data))
