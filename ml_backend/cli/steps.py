@@ -153,3 +153,5 @@ def export(
         typer.echo(f"{name}: {written.images} images, {written.regions} regions → {written.path}")
         for note in written.notes:
             typer.echo(f"  {note}")
+    for line in done.summary.lines():
+        typer.echo(line)

@@ -28,7 +28,8 @@ class CocoDocument:
         number = self._next("images")
         height, width = item.label_map.shape
         entry = {"id": number, "file_name": item.name, "width": width, "height": height}
-        _append(self._images, {**entry, "source": item.source}, first=number == 1)
+        entry |= {"source": item.source, **item.own_name()}
+        _append(self._images, entry, first=number == 1)
         return number
 
     def annotation(self, fields: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ml_backend.masks.instances import Objects, components, pixel_counts
 from ml_backend.masks.labels import IGNORE
 from ml_backend.masks.sets import mask_of, on_top, strangers
 
+PART_BYTES = 200  # of a name between slashes: room for endings within a file system's 255
 _DRIVE = re.compile(r"[A-Za-z]:")
 Source = Literal["annotation", "given", "model", "both"]
 
@@ -31,6 +32,7 @@ class ExportItem:
     mask that came with the image (`given`), the model, or people and the model (`both`). What
     more is known: `task_url`, pages in Label Studio, and `annotator`, who submitted it, each
     with a space between several; `version`, of the model that drew; `split`, `train` or `val`;
+    `file`, the own name of the image's file where that is another, and `page`, its number from 1;
     `objects`, which gives the mask's objects where some touch that are told apart.
     """
 
@@ -43,6 +45,13 @@ class ExportItem:
     split: str | None = None
     objects: Callable[[], Objects] | None = None
     overlapping: bool = False
+    file: str | None = None
+    page: int | None = None
+
+    def own_name(self) -> dict[str, str | int]:
+        """`file` and `page`, where the image's name says less: what the tables of formats add."""
+        known = {"file": self.file, "page": self.page}
+        return {key: value for key, value in known.items() if value is not None}
 
     def pixels_of(self, label: int) -> NDArray[np.bool_]:
         """(H, W): the pixels of a label, 1..K."""
@@ -161,15 +170,20 @@ def check_name(name: str) -> None:
     """Raise `DataError` unless `name` is a plain relative path that stays in its folder."""
     parts = name.split("/")
     if (
-        any(part in {"", ".", ".."} for part in parts)
+        any(part in {"", ".", ".."} or _too_long(part) for part in parts)
         or "\\" in name
         or _DRIVE.match(name)
         or any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in name)
     ):
         raise DataError(
             f"image name {name!r} cannot be exported: it must be a relative path with '/' "
-            "between folders, without '..', '\\', drive letters or control characters"
+            "between folders, without '..', '\\', drive letters or control characters, and no "
+            f"more than {PART_BYTES} bytes between two slashes"
         )
+
+
+def _too_long(part: str) -> bool:
+    return len(part.encode("utf-8", "surrogatepass")) > PART_BYTES
 
 
 def _values_in(item: ExportItem, labels: int) -> list[int]:

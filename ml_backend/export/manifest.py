@@ -2,9 +2,10 @@
 
 Columns: `image`; `source`, who drew it: annotation, given (with the image), model or both (people
 and the model); `task_url` and `annotator`, with a space between several, `version` and `split`,
-empty where they are not known; `width`, `height` and `unknown`, px; then one column a label,
-`area:<label>`, px; what overlaps counts for each. UTF-8, commas, quotes where needed, lines end in
-LF.
+empty where they are not known; `file`, the own name of the image's file where that is another (a
+`file:` URL where it is not UTF-8), and `page`, its number in a file of several; `width`, `height`
+and `unknown`, px; then one column a label, `area:<label>`, px; what overlaps counts for each.
+UTF-8, commas, quotes where needed, lines end in LF.
 """
 
 import csv
@@ -17,7 +18,7 @@ from ml_backend.export.stage import Part
 from ml_backend.masks.instances import pixel_counts
 from ml_backend.masks.labels import IGNORE, LabelConfig
 
-_KNOWN = ("image", "source", "task_url", "annotator", "version", "split")
+_KNOWN = ("image", "source", "task_url", "annotator", "version", "split", "file", "page")
 _SIZES = ("width", "height", "unknown")
 
 
@@ -42,6 +43,7 @@ def _row(cells: Sequence[str | int]) -> bytes:
 
 def _cells(item: ExportItem, labels: int) -> list[str | int]:
     known = [item.name, item.source, item.task_url, item.annotator, item.version, item.split]
+    known += [item.file, None if item.page is None else str(item.page)]
     height, width = item.label_map.shape
     counts = pixel_counts(item.label_map).tolist()
     areas = counts[1 : labels + 1]

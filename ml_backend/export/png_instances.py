@@ -53,6 +53,7 @@ def write_png_instances(part: Part, config: LabelConfig) -> Iterator[Add]:
             part.write(f"png_instances/{mask}", _encoded(item, instances))
             named = {str(n): config.names[label - 1] for n, label in enumerate(labels_of, 1)}
             entry |= {"mask": mask, "source": item.source, "instances": named}
+        entry |= item.own_name()
         table.write(b"\n" if table.tell() == len(_BEGIN) else b",\n")
         table.write(json.dumps(entry, ensure_ascii=False).encode())
 

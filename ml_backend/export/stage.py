@@ -65,6 +65,10 @@ class Part:
         """Make a folder that may stay empty."""
         (self._stage.room / _NEW / path).mkdir(parents=True, exist_ok=True)
 
+    def has_grown(self, path: str) -> bool:
+        """Whether the file had been begun when the last finished image was written down."""
+        return self._stage.has_grown(f"{_NEW}/{path}")
+
     def growing(self, path: str, *, scratch: bool = False) -> BinaryIO:
         """Open a file that grows with every image; it ends where the last finished one ended.
 
@@ -80,6 +84,7 @@ class Stage:
         self.room = room
         self.tally = tally
         self.finished = 0
+        self.problems: list[tuple[str, str]] = []
         self._at_risk = at_risk
         self._kept = time.monotonic()
         self._lines: list[bytes] = []  # of the journal, not written yet
@@ -99,7 +104,7 @@ class Stage:
         for line in self._journal:
             entry = _parsed(line)
             one = next(coming, None) if entry is not None else None
-            if entry is None or one is None or (one.name, one.key) != (entry["name"], entry["key"]):
+            if entry is None or one is None or not _is_of(entry, one):
                 following = [] if one is None else [one]
                 break
             self.tally.name(one.name)
@@ -124,6 +129,10 @@ class Stage:
         write_synced(self.room / _NEW / path, data)
         self._files.append(path)
 
+    def has_grown(self, path: str) -> bool:
+        """Whether a file of the room is one of the growing ones of before."""
+        return path in self._last["sizes"]
+
     def growing(self, path: str) -> BinaryIO:
         """Open a file of the room at the length it had after the last finished image."""
         place = self.room / path
@@ -134,8 +143,13 @@ class Stage:
         file.truncate()
         return file
 
-    def finish(self, one: Planned) -> None:
-        """Note that an image is finished in every format; write it down in time."""
+    def finish(self, one: Planned, problem: str | None = None) -> None:
+        """Note that an image is finished in every format, or left out for a problem.
+
+        It is written down in time.
+        """
+        if problem is not None:
+            self.problems.append((one.name, problem))
         entry = {
             "name": one.name,
             "key": one.key,
@@ -143,6 +157,7 @@ class Stage:
             "sizes": {path: file.tell() for path, file in self._growing.items()},
             "counts": {name: part.counts for name, part in self._parts.items()},
             "tally": self.tally.numbers(),
+            "problem": problem,
         }
         self._lines.append(orjson.dumps(entry) + b"\n")
         self._files = []
@@ -233,6 +248,11 @@ def staged(
 def _publish(room: Path, folder: Path) -> None:
     publish(room / _NEW, room / "former", folder)
     remove(room)
+
+
+def _is_of(entry: dict[str, Any], one: Planned) -> bool:
+    """Whether an image was finished; one that was left out is tried again."""
+    return bool((one.name, one.key, None) == (entry["name"], entry["key"], entry.get("problem")))
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 
 import ml_backend
+from ml_backend.errors import DataError, NotFound
 from ml_backend.export.formats import EXPORTERS, Exporter
 from ml_backend.export.items import ExportItem, Planned, Report, Tally
+from ml_backend.export.own_names import OwnNames
 from ml_backend.export.publish import translated
 from ml_backend.export.stage import Part, staged
 from ml_backend.masks.labels import LabelConfig
@@ -22,6 +24,7 @@ def write(
     resumable: bool = True,
     at_risk: float = 1.0,
     told: Callable[[int], None] | None = None,
+    left_out: Callable[[str, str], None] | None = None,
 ) -> dict[str, Report]:
     """Write images into `folder` in each format; what was written, by format.
 
@@ -30,11 +33,12 @@ def write(
     What stands there is replaced, whole, when everything is complete; until then it stays. An
     interrupted export that is `resumable` is carried on with by the same call: images that are
     finished are not loaded again, except those of the last `at_risk` seconds before a kill.
-    `told` hears of how many images are finished.
+    `told` hears of how many images are finished, `left_out` of each whose mask could not be had,
+    and why. Images that are called otherwise than their files stand in `names.csv`.
 
-    Raises `UnknownName` (a format), `DataError` (unsafe or repeated names), `RegionError`
-    (pixels that are no label) and `StoreError` (the file system refuses, or another export
-    into `folder` is under way).
+    Raises what kept the masks from being had if none could be, `UnknownName` (a format),
+    `DataError` (unsafe or repeated names), `RegionError` (pixels that are no label) and
+    `StoreError` (the file system refuses, or another export into `folder` is under way).
     """
     exporters = {name: EXPORTERS[name] for name in formats}
     tally = Tally(labels=len(config.labels))
@@ -53,14 +57,27 @@ def write(
             for name, exporter in exporters.items():
                 parts[name] = stage.part(name)
                 adders.append(stack.enter_context(exporter.open(parts[name], config)))
+            failure: Exception | None = None
+            own_names = OwnNames(stage.part("names"))
             for one in remaining:
-                item = one.load()
-                present = tally.check(item)
-                for add in adders:
-                    add(item, present)
-                stage.finish(one)
+                problem = None
+                try:
+                    item = one.load()
+                except (DataError, NotFound) as error:  # one image never stops the others
+                    problem, failure = str(error), error
+                else:
+                    present = tally.check(item)
+                    own_names.add(item)
+                    for add in adders:
+                        add(item, present)
+                stage.finish(one, problem)
                 if told is not None:
                     told(stage.finished)
+            if failure is not None and not tally.images:
+                raise failure
+    if left_out is not None:
+        for image, problem in stage.problems:
+            left_out(image, problem)
     return {
         name: _report(folder / exporter.target, tally, parts[name], exporter)
         for name, exporter in exporters.items()

@@ -4,6 +4,10 @@
     yolo/data.yaml            class names, and where the lists of images are
     yolo/train.txt, val.txt   the images of each split, as ./images/<image>
 
+Readers look for the labels of an image where the last `/images/` of its path is `/labels/`: those
+of `a/images/b.png` lie in `yolo/images/a/labels/b.txt`. They know one label file for `z.jpg` and
+`z.png`, so the second is listed as `z.png.png`: give its copy that name; the report says so.
+
 Classes count from 0 in the labeling config's order; coordinates are shares of width and height,
 six decimals. Put the images, or a link to them, into `yolo/images/`. Images without a split, or
 of another than `val`, are for training; without any `val`, data.yaml validates on those of
@@ -18,6 +22,7 @@ open; the report counts them. Unknown pixels are background.
 """
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import yaml
 
@@ -27,27 +32,49 @@ from ml_backend.export.outlines import outlines
 from ml_backend.export.stage import Part
 from ml_backend.masks.labels import LabelConfig
 
+_SUFFIX = ".txt"
+
 
 @exporter("yolo", "yolo", unknown="background")
 def write_yolo(part: Part, config: LabelConfig) -> Iterator[Add]:
     """Write `yolo/`."""
-    names, counts = part.names(".txt"), part.counts
+    names, counts = part.names(_SUFFIX), part.counts
     lists = {split: part.growing(f"yolo/{split}.txt") for split in ("train", "val")}
     part.folder("yolo/labels")
 
     def add(item: ExportItem, present: list[int]) -> None:
         text, holes = _lines(item, present)
-        part.write(f"yolo/labels/{names.take(item.name)}", text.encode())
+        listed = _listed(item.name, names.take(item.name))
+        part.write(f"yolo/{_label_file(listed)}", text.encode())
         split = "val" if item.split == "val" else "train"
-        lists[split].write(f"./images/{item.name}\n".encode())
-        counts.update({split: 1, "holes": holes})
+        lists[split].write(f"./images/{listed}\n".encode())
+        counts.update({split: 1, "holes": holes, "renamed": listed != item.name})
 
     yield add
     part.write("yolo/data.yaml", _data(config, has_val=counts["val"] > 0))
+    if counts["renamed"]:
+        part.notes.append(
+            "images that would share a label file, listed under another name that their copies in "
+            f"yolo/images/ need: {counts['renamed']}"
+        )
     if counts["holes"]:
         part.notes.append(f"holes, joined to the outline by cuts: {counts['holes']}")
     if counts["train"] and not counts["val"]:
         part.notes.append("no image is of split val; data.yaml validates on the training images")
+
+
+def _listed(image: str, label_file: str) -> str:
+    """The name under which readers find the image and, by it, its labels and no other's."""
+    plain = PurePosixPath(image)
+    if label_file == plain.with_suffix(_SUFFIX).as_posix():
+        return image
+    return label_file.removesuffix(_SUFFIX) + plain.suffix
+
+
+def _label_file(listed: str) -> str:
+    """Where readers look for the labels of `./images/<listed>`, below `yolo/`."""
+    before, after = f"/images/{listed}".rsplit("/images/", 1)
+    return PurePosixPath(f"{before}/labels/{after}").with_suffix(_SUFFIX).as_posix().lstrip("/")
 
 
 def _lines(item: ExportItem, present: list[int]) -> tuple[str, int]:

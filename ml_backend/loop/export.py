@@ -7,16 +7,20 @@ from itertools import chain
 from pathlib import Path
 from typing import cast, get_args
 
-from ml_backend.errors import NotFound, UnknownName
+from ml_backend.errors import DataError, NotFound, UnknownName
 from ml_backend.export import EXPORTERS, ExportItem, Planned, write
 from ml_backend.export import Report as Written
+from ml_backend.export.items import check_name
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.drawings import Drawing, Wanted, drawings, moment_of
 from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.site import page_address
 from ml_backend.loop.stitch import Sources, stitched, stitched_objects
 from ml_backend.recipe import Annotators
-from ml_backend.store.rows import Project
+from ml_backend.store.listing import shown
+from ml_backend.store.names import marked_name, original_text, safe_name
+from ml_backend.store.rows import Image, Project
+from ml_backend.store.summary import Summary
 
 SOURCES = ("people", "model", "both")
 SPLITS = ("train", "val", "all")
@@ -25,10 +29,11 @@ POLICIES: tuple[Annotators, ...] = get_args(Annotators)
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: one report a format."""
+    """What was written: one report a format; `summary` says what became of each image."""
 
     images: int
     written: dict[str, Written]
+    summary: Summary
 
 
 def export(
@@ -68,18 +73,19 @@ def export(
             f"project {project_id} has nothing to export from {source!r}{of_split}: "
             "submit annotations and `brushloop sync`, or wait for the first model"
         )
-    states: dict[int, str] = {}
+    plan = _Plan(context, project, serving)
     total = context.catalog.exports.count(project_id)
     written = write(
         formats,
-        _planned(context, project, chain([first] if first else (), found), serving, states),
+        plan.of(chain([first] if first else (), found)),
         folder,
         context.labels(project),
         told=lambda done: progress(done, total, f"{done} images written"),
+        left_out=plan.leave_out,
     )
-    context.catalog.exports.save(project_id, states)
+    context.catalog.exports.save(project_id, plan.states)
     progress(total, total, "written")
-    return Export(len(states), written)
+    return Export(len(plan.states), written, plan.summary)
 
 
 def _wanted(source: str, annotators: str | None, split: str, changed_since: str | None) -> Wanted:
@@ -100,36 +106,59 @@ def _wanted(source: str, annotators: str | None, split: str, changed_since: str 
     )
 
 
-def _planned(
-    context: Context,
-    project: Project,
-    found: Iterable[Drawing],
-    serving: Serving | None,
-    states: dict[int, str],
-) -> Iterator[Planned]:
+class _Plan:
     """Images to be exported; what they are exported as is noted in `states`."""
-    labels = context.labels(project)
-    sources = Sources(context, serving, labels.names, labels.overlapping)
-    apart = project.recipe.instances.enabled or (serving is not None and serving.instances.enabled)
-    apart = apart and not labels.overlapping
-    site = page_address(context, project.id)
-    pages = f"{site}/projects/{project.id}/data?task=" if site else None
-    for one in found:
-        states[one.image.id] = one.state
-        load = partial(_item, sources, one, pages, apart=apart)
-        how = " apart" * apart + " overlapping" * sources.overlapping
-        yield Planned(one.image.name, f"{one.key} {pages}{how}", load)
 
+    def __init__(self, context: Context, project: Project, serving: Serving | None) -> None:
+        self.states: dict[int, str] = {}
+        self.summary = Summary()
+        self._ids: dict[str, int] = {}
+        labels = context.labels(project)
+        self._sources = Sources(context, serving, labels.names, labels.overlapping)
+        instances = project.recipe.instances.enabled
+        instances = instances or (serving is not None and serving.instances.enabled)
+        self._apart = instances and not labels.overlapping
+        site = page_address(context, project.id)
+        self._pages = f"{site}/projects/{project.id}/data?task=" if site else None
 
-def _item(sources: Sources, drawing: Drawing, pages: str | None, *, apart: bool) -> ExportItem:
-    return ExportItem(
-        drawing.image.name,
-        stitched(sources, drawing),
-        drawing.source,
-        task_url=" ".join(f"{pages}{task_id}" for task_id in drawing.tasks) if pages else None,
-        annotator=" ".join(drawing.annotators),
-        version=drawing.version,
-        split=drawing.image.split,
-        objects=partial(stitched_objects, sources, drawing) if apart else None,
-        overlapping=sources.overlapping,
-    )
+    def of(self, found: Iterable[Drawing]) -> Iterator[Planned]:
+        """Plan each."""
+        how = " apart" * self._apart + " overlapping" * self._sources.overlapping
+        for one in found:
+            name = self._name(one.image)
+            self.states[one.image.id] = one.state
+            self._ids[name] = one.image.id
+            yield Planned(name, f"{one.key} {self._pages}{how}", partial(self._item, one, name))
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Note an image whose mask could not be had; it counts as never exported."""
+        self.states.pop(self._ids[name], None)
+        self.summary.add("set_aside", name, why)
+
+    def _name(self, image: Image) -> str:
+        """The image's name; one of before names were made safe gets a safe one."""
+        try:
+            check_name(image.name)
+        except DataError:
+            name = marked_name(safe_name(image.name), image.name)
+            self.summary.add("warnings", name, f"exported so in place of {shown(image.name)}")
+            return name
+        return image.name
+
+    def _item(self, drawing: Drawing, name: str) -> ExportItem:
+        image, pages, sources = drawing.image, self._pages, self._sources
+        own = image.original or (None if image.name == name else original_text(image.name))
+        paged = image.stack is not None
+        return ExportItem(
+            name,
+            stitched(sources, drawing),
+            drawing.source,
+            task_url=" ".join(f"{pages}{task_id}" for task_id in drawing.tasks) if pages else None,
+            annotator=" ".join(drawing.annotators),
+            version=drawing.version,
+            split=image.split,
+            objects=partial(stitched_objects, sources, drawing) if self._apart else None,
+            overlapping=sources.overlapping,
+            file=own or image.stack,
+            page=image.frame.page + 1 if paged else None,
+        )

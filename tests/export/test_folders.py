@@ -148,11 +148,11 @@ def test_manifest_says_what_is_known(tmp_path):
         item("b.tif", [[2]], "model", version="v3", split="val"),
     ]
     path = written("manifest", items, tmp_path, CONFIG).path
-    known_columns = "image,source,task_url,annotator,version,split"
+    known_columns = "image,source,task_url,annotator,version,split,file,page"
     assert path.read_text(encoding="utf-8").splitlines() == [
         f'{known_columns},width,height,unknown,area:axon,"area:Myelin, äußere"',
-        '"a,1.tif",annotation,https://studio/projects/1/data?task=7,a@b.c,,,1,1,0,1,0',
-        "b.tif,model,,,v3,val,1,1,0,0,1",
+        '"a,1.tif",annotation,https://studio/projects/1/data?task=7,a@b.c,,,,,1,1,0,1,0',
+        "b.tif,model,,,v3,val,,,1,1,0,0,1",
     ]
 
 

@@ -1,9 +1,12 @@
 """An export that was killed carries on: no finished image again, and the same bytes."""
 
+import csv
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from export_cases import CONFIG, item, ring_with_dot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_backend.errors import DataError
+from ml_backend.errors import DataError, StoreError
 from ml_backend.export import EXPORTERS, Planned, write
 from ml_backend.export.stage import ROOM
 from ml_backend.masks.labels import LabelConfig
@@ -31,7 +34,7 @@ def planned(names=NAMES, loaded=None, fatal=None, change=""):
             if loaded is not None:
                 loaded.append(name)
             if name == fatal:
-                raise DataError(f"the mask of {name} is gone")
+                raise StoreError(f"the place of {name} is gone")
             pixels = np.roll(ring_with_dot(), place) if "empty" not in name else np.zeros((3, 4))
             if name == "a.png":
                 pixels[0] = 255
@@ -71,7 +74,7 @@ def test_it_carries_on_where_it_stopped(whole, tmp_path, stop):
     """Whichever image it broke at: those before are not loaded again; bytes and reports agree."""
     files, expected = whole
     loaded = []
-    with pytest.raises(DataError, match="is gone"):
+    with pytest.raises(StoreError, match="is gone"):
         write(FORMATS, planned(fatal=stop), tmp_path, CONFIG)
     assert [path.name for path in tmp_path.iterdir() if path.name != ROOM] == []
     reports = write(FORMATS, planned(loaded=loaded), tmp_path, CONFIG)
@@ -141,7 +144,7 @@ def test_what_changed_in_between_is_done_again(data, tmp_path_factory):
         try:
             write(formats, planned(names, fatal=stop), there, CONFIG)
             finished = []  # it was finished the first time: all is published
-        except DataError:
+        except StoreError:
             finished = names[: names.index(stop)]
     names = data.draw(plans)
     change = data.draw(st.sampled_from(["", *names]))
@@ -157,7 +160,7 @@ def test_what_changed_in_between_is_done_again(data, tmp_path_factory):
 def test_interrupted_twice_with_a_change_between(tmp_path):
     """What was finished before the change and no longer holds is forgotten for good."""
     for names in (NAMES[:4], [*NAMES[:1], *NAMES[3:]]):
-        with pytest.raises(DataError):
+        with pytest.raises(StoreError):
             write(["png", "coco"], planned(names, fatal=names[-1]), tmp_path, CONFIG)
     loaded = []
     write(["png", "coco"], planned(names, loaded), tmp_path, CONFIG)
@@ -186,7 +189,7 @@ def test_a_kill_costs_no_finished_image(tmp_path):
 
 def test_another_labeling_config_begins_afresh(tmp_path):
     """Nothing is taken over when labels, or the formats, are others."""
-    with pytest.raises(DataError):
+    with pytest.raises(StoreError):
         write(["png"], planned(fatal="a.png"), tmp_path, CONFIG)
     loaded = []
     other = LabelConfig("brush", "image", TaskImage(), CONFIG.labels[::-1])
@@ -197,7 +200,7 @@ def test_another_labeling_config_begins_afresh(tmp_path):
 def test_a_journal_that_was_cut_off_is_read_as_far_as_it_goes(whole, tmp_path):
     """A last line that is not whole counts as not written."""
     files, _ = whole
-    with pytest.raises(DataError):
+    with pytest.raises(StoreError):
         write(FORMATS, planned(fatal=NAMES[3]), tmp_path, CONFIG)
     journal = tmp_path / ROOM / "journal"
     journal.write_bytes(journal.read_bytes()[:-7])
@@ -209,15 +212,66 @@ def test_a_journal_that_was_cut_off_is_read_as_far_as_it_goes(whole, tmp_path):
 
 def test_nothing_finished_leaves_nothing(tmp_path):
     """An export that fails at its first image leaves no room behind."""
-    with pytest.raises(DataError):
+    with pytest.raises(StoreError):
         write(["png"], planned(fatal=NAMES[0]), tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
 
 
 def test_progress_counts_what_was_finished_before(tmp_path):
     """Whoever waits sees the export go on, not begin again."""
-    with pytest.raises(DataError):
+    with pytest.raises(StoreError):
         write(["png"], planned(fatal=NAMES[4]), tmp_path, CONFIG)
     told = []
     write(["png"], planned(), tmp_path, CONFIG, told=told.append)
     assert told == [5, 6]
+
+
+def test_an_image_whose_mask_is_gone_is_left_out(tmp_path):
+    """The others are written and it is told; carried on with, it is still left out and told."""
+
+    def some(broken, fatal=None):
+        for one in planned(fatal=fatal):
+            load = partial(_gone, one.name) if one.name == broken else one.load
+            yield replace(one, load=load)
+
+    told = []
+    rest = [one for one in NAMES if one != NAMES[1]]
+    with pytest.raises(StoreError):
+        write(FORMATS, some(NAMES[1], fatal=NAMES[3]), tmp_path, CONFIG)
+    report = write(
+        FORMATS, some(NAMES[1]), tmp_path, CONFIG, left_out=lambda *problem: told.append(problem)
+    )["png"]
+    assert report.images == len(rest)
+    assert told == [(NAMES[1], "its mask is gone")]
+
+
+def test_nothing_is_published_where_no_mask_can_be_had(tmp_path):
+    """The reason is raised, and what stood there stays."""
+    lost = [replace(one, load=partial(_gone, one.name)) for one in planned()]
+    with pytest.raises(DataError, match="is gone"):
+        write(FORMATS, lost, tmp_path, CONFIG)
+    assert [path.name for path in tmp_path.iterdir() if path.name != ROOM] == []
+
+
+def _gone(_name):
+    raise DataError("its mask is gone")
+
+
+def test_own_names_survive_an_interruption(tmp_path):
+    """`names.csv` has a line for each image that is called otherwise than its file."""
+
+    def pages(fatal=None):
+        for one in planned(fatal=fatal):
+            yield replace(one, load=partial(_paged, one.load))
+
+    with pytest.raises(StoreError):
+        write(FORMATS, pages(fatal=NAMES[3]), tmp_path, CONFIG)
+    write(FORMATS, pages(), tmp_path, CONFIG)
+    with (tmp_path / "names.csv").open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["image", "file", "page"]
+    assert rows == [[name, "s.tif", "3"] for name in NAMES]
+
+
+def _paged(load):
+    return replace(load(), file="s.tif", page=3)

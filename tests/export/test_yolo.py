@@ -1,5 +1,7 @@
 """YOLO's polygons, drawn again as Ultralytics does, and by a stricter reader."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import yaml
@@ -109,3 +111,24 @@ def test_no_validation_split_is_said(tmp_path):
     report = written("yolo", [item("a.tif", [[1]])], tmp_path, CONFIG)
     assert yaml.safe_load((report.path / "data.yaml").read_text())["val"] == "train.txt"
     assert "no image is of split val" in report.notes[0]
+
+
+def _read_as_ultralytics(listed):
+    """The label file of a listed image: its rule, `img2label_paths`."""
+    return "/labels/".join(listed.rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt"
+
+
+def test_readers_find_the_labels_of_every_image(tmp_path):
+    """Folders named `images`, names that differ in their endings only: each has its own labels."""
+    names = ["a/images/z.png", "images/z.png", "z.jpg", "z.png", "z.tif", "a.b/c.d.png"]
+    items = [item(name, np.eye(4) * (1 + n % 2)) for n, name in enumerate(names)]
+    report = written("yolo", items, tmp_path, CONFIG)
+    listed = (report.path / "train.txt").read_text().splitlines()
+    assert len(set(listed)) == len(names)
+    found = [_read_as_ultralytics(str(report.path / line)) for line in listed]
+    assert len(set(found)) == len(names)
+    classes = [next(_lines(Path(path)))[0] for path in found]
+    assert classes == [n % 2 for n in range(len(names))]
+    assert listed[:3] == ["./images/a/images/z.png", "./images/images/z.png", "./images/z.jpg"]
+    assert listed[3:5] == ["./images/z.png.png", "./images/z.tif.tif"]
+    assert any("listed under another name" in note for note in report.notes)
