@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ml_backend.cli import app
-from ml_backend.cli.options import Home, MaskValues, ProjectId, opened, project_of
+from ml_backend.cli.options import Home, MaskValues, MatchRule, ProjectId, opened, project_of
 
 pool = typer.Typer(no_args_is_help=True, help="The images that may be asked about.")
 app.add_typer(pool, name="pool")
@@ -53,8 +53,12 @@ def pool_add(
         str,
         typer.Argument(help="Folder of images, one file, or an address like s3://bucket/scans."),
     ],
-    masks: Annotated[str | None, typer.Option(help="Masks of some of these images.")] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(help="Masks of some of these images: a folder, a COCO file, or an address."),
+    ] = None,
     mask_values: MaskValues = None,
+    match: MatchRule = "name",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was taken as JSON.")] = False,
     home: Home = None,
     project: ProjectId = None,
@@ -71,6 +75,7 @@ def pool_add(
             address,
             masks=masks,
             values=parse_values(mask_values) if mask_values else None,
+            match=match,
             progress=progress,
         )
     if as_json:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,6 +31,10 @@ Masks = Annotated[
 MaskValues = Annotated[
     str | None,
     typer.Option(help="What the masks' values mean, such as 0=1,255=0 or '#0000ff=1'."),
+]
+MatchRule = Annotated[
+    Literal["name", "number"],
+    typer.Option("--match", help="Pair masks with images by their names, or by a number in them."),
 ]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="Name of a label; repeatable.")]
 TileSide = Annotated[int | None, typer.Option("--tile", help="Cut images into tiles, px.")]

@@ -19,7 +19,6 @@ from ml_backend.loop.splits import split_of
 from ml_backend.masks.labels import parse_label_config
 from ml_backend.masks.tiles import cut_tiles
 from ml_backend.recipe import Recipe
-from ml_backend.store.blobs import local_folder
 from ml_backend.store.collection import (
     SourceFile,
     SourceImage,
@@ -28,7 +27,9 @@ from ml_backend.store.collection import (
     open_files,
 )
 from ml_backend.store.images import decode_image
-from ml_backend.store.mask_files import MaskFiles, find_masks
+from ml_backend.store.mask_files import MaskFiles
+from ml_backend.store.mask_matching import Match
+from ml_backend.store.mask_pairing import pair_masks
 from ml_backend.store.mask_values import Values
 from ml_backend.store.rows import Image, Project, Tile
 from ml_backend.store.summary import Summary
@@ -70,14 +71,15 @@ def add_folder(
     *,
     masks: Path | str | None = None,
     values: Values | None = None,
+    match: Match = "name",
     progress: Progress = silent,
 ) -> PoolReport:
     """Add every image at an address to the pool of a project; may be repeated.
 
     `address`: a folder, a file, or any fsspec address of either. With `masks`, images that have one
     join the training as they are and are not asked about; `values` maps the mask files' values to
-    labels where the defaults do not fit. A folder for each label says that labels overlap
-    (`store/mask_files.py`).
+    labels where the defaults do not fit, `match` says by what they are paired. Files that are masks
+    of other images are not added. A file for each label says that labels overlap.
     """
     project = context.catalog.projects.get(project_id)
     with recorded(context, project_id, STEP) as record:
@@ -86,8 +88,12 @@ def add_folder(
         opened = list(
             open_files(files, project.recipe, intake.summary, digest=True, progress=progress)
         )
-        found = _masks(project, opened, address, masks)
-        report = intake.add(opened, found, progress)
+        names = parse_label_config(project.label_config).names
+        pairs = pair_masks(
+            [image for one in opened for image in one.images],
+            masks, names, match=match, summary=intake.summary,
+        )  # fmt: skip
+        report = intake.add(_without_masks(opened, pairs.images), pairs.files, progress)
         record.update(report.as_json())
     progress(len(files), len(files), "pool filled")
     return report
@@ -101,23 +107,10 @@ def last_intake(context: Context, project_id: int) -> Summary | None:
     return Summary.parse(done[-1].report) if done else None
 
 
-def _masks(
-    project: Project, opened: Sequence[SourceFile], address: Path | str, masks: Path | str | None
-) -> dict[str, MaskFiles]:
-    """Find the masks of images, by their names."""
-    if masks is None:
-        return {}
-    names = parse_label_config(project.label_config).names
-    paths = {
-        path: image.name
-        for one in opened
-        for image in one.images
-        if (path := local_folder(image.file.uri)) is not None
-    }
-    found = find_masks(paths, Path(masks), names)
-    if not found:
-        raise DataError(f"no mask in {masks} has the name of an image in {address}")
-    return {paths[path]: files for path, files in found.items()}
+def _without_masks(opened: Sequence[SourceFile], images: Sequence[SourceImage]) -> list[SourceFile]:
+    """The files but for those that turned out to be masks; `images` are left."""
+    kept = {image.name for image in images}
+    return [one for one in opened if not one.images or one.images[0].name in kept]
 
 
 @dataclass
@@ -166,7 +159,7 @@ class _Intake:
         boxes = boxes if role == "pool" else [(0, 0, image.width, image.height)]
         if files is not None:
             try:
-                image = store_source_mask(self.context, self.project, image, files, self.values)
+                image = self._with_mask(image, files)
             except DataError as error:
                 image, boxes = replace(image, status="quarantined", reason=str(error)), []
         self.context.catalog.pool.add_image(self.project.id, image, boxes)
@@ -178,6 +171,12 @@ class _Intake:
         self.sources += role == "source"
         how = "learned from with their masks" if role == "source" else "to be asked about"
         self.summary.add("taken", image.name, how)
+
+    def _with_mask(self, image: Image, files: MaskFiles) -> Image:
+        image, notes = store_source_mask(self.context, self.project, image, files, self.values)
+        for note in notes:
+            self.summary.add("warnings", image.name, note)
+        return image
 
     def _merged(
         self, source: SourceImage, before: Image | None, role: Role, splits: Splits

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ml_backend.errors import DataError
 from ml_backend.loop.context import Context
 from ml_backend.loop.masks import store_mask
 from ml_backend.masks.instances import or_none
 from ml_backend.masks.labels import parse_label_config
-from ml_backend.store.mask_files import MaskFiles, read_masks
-from ml_backend.store.mask_values import Values, read_mask, read_objects
+from ml_backend.store.mask_files import LabelUse, MaskFiles
+from ml_backend.store.mask_values import Values
 from ml_backend.store.rows import Image, Project
 
 
@@ -20,42 +19,28 @@ def store_source_mask(
     image: Image,
     files: MaskFiles,
     values: Values | None,
-) -> Image:
-    """Store the mask of an image; the image with its key.
+) -> tuple[Image, tuple[str, ...]]:
+    """Store the mask of an image; the image with its key, and what is to be told of the mask.
 
     Raises `DataError` with the mask's name where it cannot be read or does not fit.
     """
-    if files.all is None:
-        return _with_masks(context, project, image, files, values)
+    labels, shape = context.labels(project), (image.height, image.width)
     names = parse_label_config(project.label_config).names  # what the masks' numbers count
-    path = files.all
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"mask {path.name} cannot be read: {error.strerror}") from None
-    label_map = read_mask(data, path.name, len(names), values=values)
-    if label_map.shape != (image.height, image.width):
-        raise DataError(
-            f"mask {path.name} is {label_map.shape[1]}x{label_map.shape[0]}, "
-            f"its image {image.name} is {image.width}x{image.height}"
+    if files.by_label is not None or (files.document is not None and labels.overlapping):
+        use = LabelUse(
+            names, labels.unknown, labels.background, 0, labels.overlapping, values
+        )  # of labels that may overlap only those that are learned have a place
+        reading = files.read(shape, use)
+        key = store_mask(
+            context.blobs, project.id, reading.mask, use.learned, overlapping=use.overlapping
         )
-    background = [names.index(name) + 1 for name in context.labels(project).background]
+        return replace(image, mask=key), reading.notes
+    reading = files.read(shape, LabelUse(names, values=values))
+    label_map = reading.mask
+    background = [names.index(name) + 1 for name in labels.background]
     label_map[np.isin(label_map, background)] = 0
     objects = None
-    if project.recipe.instances.enabled and len(names) == 1 and values is None:
-        numbers = read_objects(data, path.name)
-        objects = None if numbers is None else or_none(label_map, numbers)
-    return replace(image, mask=store_mask(context.blobs, project.id, label_map, names, objects))
-
-
-def _with_masks(
-    context: Context, project: Project, image: Image, files: MaskFiles, values: Values | None
-) -> Image:
-    """Of a file a label: only those that are learned have a place, as they may overlap."""
-    labels = context.labels(project)
-    mask = read_masks(
-        files, labels.names, overlapping=labels.overlapping, unknown=labels.unknown,
-        values=values, shape=(image.height, image.width),
-    )  # fmt: skip
-    key = store_mask(context.blobs, project.id, mask, labels.names, overlapping=labels.overlapping)
-    return replace(image, mask=key)
+    if project.recipe.instances.enabled and reading.objects is not None:
+        objects = or_none(label_map, reading.objects)
+    key = store_mask(context.blobs, project.id, label_map, names, objects)
+    return replace(image, mask=key), reading.notes

@@ -1,6 +1,7 @@
 """Filling the pool: odd folders, broken files, tiles, a split that never moves."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_a_mask_that_does_not_fit_sets_its_image_aside(house, masks):
     (masks / "1.png").write_bytes(b"nothing")
     report = add_folder(house.context, house.project_id, house.images, masks=masks)
     reasons = dict(report.quarantined)
-    assert "7x5" in reasons["0.png"]
+    assert "7 x 5 px" in reasons["0.png"]
     assert "1.png" in reasons["1.png"]
     assert report.images == 2
     for number in range(2):
@@ -233,3 +234,35 @@ def test_two_uploads_of_one_name_are_two_images(house):
     assert len({tile.image.id for tile in tiles}) == 2
     for number, tile in enumerate(tiles):
         assert np.array_equal(house.context.pixels(tile), picture(number)[0])
+
+
+def test_masks_among_the_images_are_learned_from_and_are_no_images(house):
+    """`x_mask.png` beside `x.png` is told as a mask; an unclear image stops no other."""
+    house.images.mkdir()
+    white = Picture.fromarray(np.full((32, 32), 255, np.uint8))
+    for number in range(3):
+        save_picture(house.images / f"{number}.png", number)
+    for name in ("0_mask.png", "1_mask.png", "1_label.png"):
+        white.save(house.images / name)
+    report = add_folder(house.context, house.project_id, house.images, masks=house.images)
+    images = {image.name: image for image in rows(house)[0]}
+    assert sorted(images) == ["0.png", "1.png", "2.png"]
+    assert images["0.png"].role == "source"
+    assert "several masks: 1_label.png, 1_mask.png" in images["1.png"].reason
+    assert report.summary.count("passed_over") == 3
+    assert "paired 1: the name and '_mask': 0.png ↔ 0_mask.png" in list(report.summary.lines())
+
+
+def test_a_guess_by_number_is_asked_for(house):
+    """Masks of other names are learned from only where that is said."""
+    house.images.mkdir()
+    masks = house.images.with_name("others")
+    masks.mkdir()
+    for number in range(3):
+        save_picture(house.images / f"ctrl {number}.png", number)
+        Picture.fromarray(np.full((32, 32), 255, np.uint8)).save(masks / f"drug {number}.png")
+    add = partial(add_folder, house.context, house.project_id, house.images, masks=masks)
+    with pytest.raises(DataError, match="--match number"):
+        add()
+    assert rows(house) == ([], [])
+    assert add(match="number").sources == 3

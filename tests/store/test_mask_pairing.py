@@ -242,7 +242,7 @@ def test_a_stack_of_masks(tmp_path):
         for page in (0, 6, 11):
             files = pairs.files[f"s_p{page + 1:02}.tif"]
             assert files.files[0].name == f"s_mask.tif (page {page + 1})"
-            assert (files.read(SHAPE, LabelUse(["object"])).mask > 0).sum() == page
+            assert (files.read(SHAPE, LabelUse(["object"])).mask > 0).sum() == min(page, 8)
     some = pair_masks(images[3:5], tmp_path / "masks")  # a range of pages
     assert some.files["s_p05.tif"].files[0].page == 4
 
