@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ml_backend.cli import app
-from ml_backend.cli.options import Home, ProjectId, RecipeFile, opened
+from ml_backend.cli.options import Home, Labels, ProjectId, RecipeFile, opened
 
 if TYPE_CHECKING:
+    from ml_backend.loop.context import Context
     from ml_backend.settings import Settings
 
 StudioProject = Annotated[int, typer.Option("--project", help="Id of the Label Studio project.")]
@@ -17,22 +18,81 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
-@app.command(epilog="Example: brushloop connect --project 3 --recipe configs/default.yaml")
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  brushloop connect --project 3 --recipe configs/default.yaml\n"
+    "  brushloop connect --project 3 --add-brush  a template without a brush gets one"
+)
 def connect(
     project: StudioProject,
     recipe: RecipeFile = None,
+    add_brush: Annotated[
+        bool,
+        typer.Option("--add-brush", help="Give the labeling config the brush that it lacks."),
+    ] = False,
+    label: Labels = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
     home: Home = None,
 ) -> None:
-    """Register the backend and its webhook with a Label Studio project."""
+    """Register the backend and its webhook with a Label Studio project.
+
+    First a task of our own goes there and away again, so that whatever would keep tasks or images
+    from people is said before anything is pushed.
+    """
+    from ml_backend.errors import ConfigError
     from ml_backend.loop.connect import connect as join
     from ml_backend.loop.reading import news
     from ml_backend.recipe import load_recipe
 
+    if label and not add_brush:
+        raise ConfigError("--label names the labels of a new brush: add --add-brush")
     with opened(home) as context:
-        joined = join(context, project, load_recipe(recipe) if recipe else None)
-        typer.echo(f"project {joined.id} ({joined.title}) ↔ {context.settings.public_url}")
-        for line in news(joined):
+        chosen = load_recipe(recipe) if recipe else None
+        diff = _add_brush(context, project, tuple(label or ()), yes, as_json) if add_brush else ""
+        done = join(context, project, chosen, trial=True)
+        said = news(done.project)
+        if as_json:
+            values = {
+                "project": done.project.id,
+                "title": done.project.title,
+                "backend": context.settings.public_url,
+                "page": done.page,
+                "labels": list(context.labels(done.project).names),
+                "tried": done.trial,
+                "news": said,
+                "diff": diff,
+            }
+            typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+            return
+        typer.echo(f"project {project} ({done.project.title}) ↔ {context.settings.public_url}")
+        for line in (f"open: {done.page}", f"tried: {done.trial}"):
+            typer.echo(f"  {line}")
+        for line in said:
             typer.echo(f"  labels: {line}")
+
+
+def _add_brush(
+    context: "Context", project_id: int, labels: tuple[str, ...], yes: bool, as_json: bool
+) -> str:
+    """Show what a brush changes in the labeling config, ask, and do it; return the diff."""
+    from ml_backend.errors import ConfigError
+    from ml_backend.loop.brush import apply_brush, propose_brush
+
+    if as_json and not yes:
+        raise ConfigError("--json asks nothing: add --yes to have the labeling config changed")
+    proposal = propose_brush(context, project_id, labels)
+    if not proposal.changes:
+        typer.echo("the labeling config has a brush, nothing is changed", err=True)
+        return ""
+    if not as_json:
+        typer.echo(proposal.diff)
+        for line in proposal.changes:
+            typer.echo(f"adds {line}")
+    if not yes:
+        typer.confirm(f"Change the labeling config of project {project_id}?", abort=True)
+    apply_brush(context, proposal)
+    return proposal.diff
 
 
 @app.command(epilog="Example: brushloop doctor --project 3")

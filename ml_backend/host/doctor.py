@@ -2,15 +2,17 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
-from ml_backend.errors import BrushloopError
+from ml_backend.errors import BrushloopError, LabelConfigError
+from ml_backend.loop.brush import brush_hint
 from ml_backend.loop.connect import SECRET_HEADER
 from ml_backend.loop.context import Context
 from ml_backend.loop.precision import precisions_of
 from ml_backend.loop.site import find_page_address, find_project
+from ml_backend.loop.trial import try_write_path
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Project
 
@@ -110,7 +112,10 @@ def _project(context: Context, project: Project) -> Iterator[Finding]:
     if not there.well:
         yield there
         return
-    yield _look(f"{name} labels", lambda: _labels(context, project))
+    labels = _look(f"{name} labels", lambda: _labels(context, project))
+    yield labels
+    if labels.well:
+        yield _look(f"{name} tasks", lambda: _tasks(context, project))
     yield _look(f"{name} backend", lambda: _registered(context, project))
     yield _look(f"{name} webhook", lambda: _webhook(context, project))
 
@@ -123,8 +128,17 @@ def _there(context: Context, project: Project) -> str:
 def _labels(context: Context, project: Project) -> str:
     from ml_backend.masks.labels import parse_label_config
 
-    config = parse_label_config(context.studio.get_project(project.id).label_config)
+    text = context.studio.get_project(project.id).label_config
+    try:
+        config = parse_label_config(text)
+    except LabelConfigError as error:
+        raise LabelConfigError(f"{error}{brush_hint(text, project.id)}") from None
     return f"brush {config.control!r} with {', '.join(config.names)}"
+
+
+def _tasks(context: Context, project: Project) -> str:
+    info = context.studio.get_project(project.id)
+    return try_write_path(context, replace(project, label_config=info.label_config))
 
 
 def _registered(context: Context, project: Project) -> str:

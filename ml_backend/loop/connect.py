@@ -1,13 +1,16 @@
 """Connecting a project in both directions: our backend and webhook there, the project here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ml_backend.errors import ConfigError, LabelConfigError
+from ml_backend.loop.brush import brush_hint
 from ml_backend.loop.context import Context
 from ml_backend.loop.labels import check_names, labels_of
 from ml_backend.loop.predict import show_version
 from ml_backend.loop.reading import notice
 from ml_backend.loop.site import find_page_address, find_project
+from ml_backend.loop.trial import try_write_path
 from ml_backend.masks.labels import make_label_config, parse_label_config
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Project
@@ -43,12 +46,27 @@ def create_project(
     )
 
 
-def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> Project:
+@dataclass(frozen=True)
+class Connected:
+    """A project that Label Studio and Brushloop know of each other.
+
+    `page` is where people open it; `trial` says what was tried before, None if nothing was.
+    """
+
+    project: Project
+    page: str
+    trial: str | None = None
+
+
+def connect(
+    context: Context, project_id: int, recipe: Recipe | None = None, *, trial: bool = False
+) -> Connected:
     """Register backend and webhook with their secrets; may be repeated.
 
-    Raises `LabelConfigError` for a project without a brush, `ConfigError` for a recipe that names
-    labels which the project has not, `StudioRefused` with the way out when Label Studio blocks
-    our address.
+    With `trial` the way of a task into Label Studio is tried first, and what is wrong with it is
+    raised before anything is registered. Raises `LabelConfigError` for a project without a brush,
+    `ConfigError` for a recipe that names labels which the project has not, `StudioRefused` with
+    the way out when Label Studio blocks our address.
     """
     settings = context.settings
     if settings.password is None or settings.webhook_secret is None:
@@ -56,18 +74,13 @@ def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> 
             "BRUSHLOOP_PASSWORD and BRUSHLOOP_WEBHOOK_SECRET must be set: "
             "Label Studio needs them to talk to the backend"
         )
-    info = find_project(context, project_id)
-    known = context.catalog.projects.find(project_id)
-    wanted = recipe or (known.recipe if known else Recipe())
-    proposed = Project(project_id, info.title, info.label_config, wanted)
-    labels_of(proposed)
-    if recipe is not None:
-        check_names(proposed)
+    proposed = _proposed(context, project_id, recipe)
+    tried = try_write_path(context, proposed) if trial else None
     project = context.catalog.projects.save(
-        project_id, title=info.title, label_config=info.label_config, recipe=recipe
+        project_id, title=proposed.title, label_config=proposed.label_config, recipe=recipe
     )
     project = notice(context, project)
-    find_page_address(context, project_id)
+    page = f"{find_page_address(context, project_id)}/projects/{project_id}/data"
     url = settings.public_url
     context.studio.connect_backend(
         project_id, url, BACKEND_TITLE, settings.user, settings.password.get_secret_value()
@@ -78,4 +91,19 @@ def connect(context: Context, project_id: int, recipe: Recipe | None = None) -> 
     current = context.catalog.models.current(project_id)
     if current is not None:  # connecting replaced it by the backend's title
         show_version(context, project_id, current.version)
-    return project
+    return Connected(project, page, tried)
+
+
+def _proposed(context: Context, project_id: int, recipe: Recipe | None) -> Project:
+    """The project as it would be kept, with a labeling config and a recipe that fit together."""
+    info = find_project(context, project_id)
+    known = context.catalog.projects.find(project_id)
+    wanted = recipe or (known.recipe if known else Recipe())
+    proposed = Project(project_id, info.title, info.label_config, wanted)
+    try:
+        labels_of(proposed)
+    except LabelConfigError as error:
+        raise LabelConfigError(f"{error}{brush_hint(info.label_config, project_id)}") from error
+    if recipe is not None:
+        check_names(proposed)
+    return proposed

@@ -14,6 +14,7 @@ from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.pool import add_studio_image
 from ml_backend.loop.predict import predictions_for
 from ml_backend.loop.sync import find_pushed
+from ml_backend.loop.trial import is_trial
 from ml_backend.settings import Settings
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.catalog import Catalog
@@ -81,6 +82,8 @@ class Service:
             if known is not None and known.tile_id is not None:
                 return self._context.catalog.pool.tile(known.tile_id)
             data = task.get("data") or {}
+            if is_trial(data):
+                return None
             pushed = find_pushed(self._context, project.id, data)
             if pushed is not None:
                 return self._context.catalog.pool.tile(pushed[1])

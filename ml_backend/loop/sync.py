@@ -20,6 +20,7 @@ from ml_backend.loop.pull import Pull, compare_page, differing
 from ml_backend.loop.push import shows
 from ml_backend.loop.reading import notice
 from ml_backend.loop.site import find_project
+from ml_backend.loop.trial import is_trial
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import decode_results
 from ml_backend.store.rows import Annotation, Project, Task, Tile
@@ -112,6 +113,8 @@ def _heal(context: Context, project: Project, tally: _Tally) -> None:
 def _store(
     context: Context, project: Project, labels: LabelConfig, info: TaskInfo, tally: _Tally
 ) -> None:
+    if is_trial(info.data):
+        return
     tally.tasks += 1
     before = context.catalog.work.task(info.id)
     task, tile = _place(context, project, labels, info, before)

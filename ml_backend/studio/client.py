@@ -124,6 +124,11 @@ class Studio:
         body = {"model_version": version} | ({"sampling": sampling} if sampling else {})
         self._http.json("PATCH", f"/api/projects/{project_id}", body=body)
 
+    def set_label_config(self, project_id: int, label_config: str) -> None:
+        """Give a project another labeling config, which Label Studio checks first."""
+        body = {"label_config": label_config}
+        self._http.json("PATCH", f"/api/projects/{project_id}", body=body)
+
     def upload_images(self, project_id: int, images: Sequence[tuple[str, bytes]]) -> list[str]:
         """Store images (name, file content) → their addresses `/data/upload/…`, in order."""
         return files.upload(self._http, project_id, images)
@@ -143,6 +148,14 @@ class Studio:
         `ImageUnreadable` too: missing, too large, or broken off.
         """
         return files.download(self._http, url, limit=limit, project_id=project_id)
+
+    def view(self, address: str) -> bytes | None:
+        """Fetch a task's image at the address at which a browser looks for it.
+
+        None: it is there, for people who are logged in. Raises `ImageUnreadable` where browsers
+        find none, `StudioUnreachable` where that address cannot be reached from here.
+        """
+        return pages.view(self._http, address)
 
     def import_tasks(self, project_id: int, new: Sequence[Mapping[str, Any]]) -> list[int]:
         """Make tasks `{data, predictions?, meta?}` → their ids, in order."""
@@ -177,7 +190,15 @@ class Studio:
 
     def tasks_of_round(self, project_id: int, number: int) -> Iterator[TaskInfo]:
         """Tasks whose data say `round: number`, without annotations and predictions."""
-        return tasks.tasks_of_round(self._http, project_id, number)
+        return tasks.tasks_where(self._http, project_id, "round", number)
+
+    def tasks_where(self, project_id: int, key: str, number: int) -> Iterator[TaskInfo]:
+        """Tasks whose data say `key: number`, without annotations and predictions."""
+        return tasks.tasks_where(self._http, project_id, key, number)
+
+    def delete_task(self, task_id: int) -> None:
+        """Delete one task with its annotations and predictions."""
+        tasks.delete_task(self._http, task_id)
 
     def get_task(self, task_id: int) -> TaskInfo:
         """One task with its annotations and predictions."""

@@ -7,7 +7,9 @@ of its API gives away; but it stands before the style sheets of the login page.
 import re
 from urllib.parse import urljoin
 
-from ml_backend.errors import StudioError
+import httpx
+
+from ml_backend.errors import ImageUnreadable, StudioError
 from ml_backend.studio.transport import Transport
 
 _ASSET = re.compile(r"""(?:href|src)=["']([^"'<>\s]*?)/(?:static|react-app)/""")
@@ -31,3 +33,22 @@ def _find(transport: Transport) -> str:
         return transport.url
     # without an address of its own Label Studio works at the root only
     return str(urljoin(f"{transport.url}/", found[1] or "/")).rstrip("/")
+
+
+def view(transport: Transport, address: str) -> bytes | None:
+    """Fetch a task's image at the address at which a browser looks for it.
+
+    The token goes along where that address is ours, or was given; Label Studio's word alone is not
+    enough for that. None: it is there, for people who are logged in. Raises `ImageUnreadable` where
+    browsers find none, `StudioUnreachable` where that address cannot be reached from here.
+    """
+    url = urljoin(f"{browser_url(transport)}/", address)
+    response = transport.look(url)
+    status = response.status_code
+    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        return None
+    if "/user/login" in response.url.path:
+        return None
+    if not response.is_success:
+        raise ImageUnreadable(f"{url} answers {status}")
+    return response.content

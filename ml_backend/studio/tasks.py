@@ -75,6 +75,11 @@ def get_task(transport: Transport, task_id: int) -> TaskInfo:
     return TaskInfo.parse(transport.json("GET", f"/api/tasks/{task_id}"))
 
 
+def delete_task(transport: Transport, task_id: int) -> None:
+    """Delete a task with all that it has."""
+    transport.json("DELETE", f"/api/tasks/{task_id}/")
+
+
 def changes(
     transport: Transport,
     project_id: int,
@@ -137,8 +142,8 @@ def read_tasks(
         size = min(max(1, len(part) * _READ_BYTES // page.size), 4 * len(part), _READ_MOST)
 
 
-def tasks_of_round(transport: Transport, project_id: int, number: int) -> Iterator[TaskInfo]:
-    """Tasks whose data say `round: number`, without annotations and predictions."""
+def tasks_where(transport: Transport, project_id: int, key: str, number: int) -> Iterator[TaskInfo]:
+    """Tasks whose data say `key: number`, without annotations and predictions."""
     last = 0
     while True:
         page = _page(
@@ -147,7 +152,7 @@ def tasks_of_round(transport: Transport, project_id: int, number: int) -> Iterat
             size=_ROUND_PAGE,
             include="id,data,meta,updated_at",
             order="tasks:id",
-            only=[*_ids(last, None), ("tasks:data.round", "equal", "Number", number)],
+            only=[*_ids(last, None), (f"tasks:data.{key}", "equal", "Number", number)],
         )
         rows = page.data["tasks"]
         yield from map(TaskInfo.parse, rows)

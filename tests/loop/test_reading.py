@@ -323,7 +323,8 @@ def test_connecting_again_says_what_is_read_again(house, task):
     )
     recipe = house.project.recipe.changed({"labels.ignore": ["nucleus"]})
     assert (
-        "not learned: nucleus" in connect(house.context, house.project_id, recipe).reading.changed
+        "not learned: nucleus"
+        in connect(house.context, house.project_id, recipe).project.reading.changed
     )
     row = house.catalog.rounds.predictions(version, [tile_id])[tile_id]
     (region,) = orjson.loads(zlib.decompress(row.result))

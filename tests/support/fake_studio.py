@@ -24,6 +24,7 @@ class FakeStudio:
     """
 
     url = browser_url = "http://label-studio.test"
+    page_path = ""  # below which browsers find it
     index_page = 250
     token_kind = "personal"
 
@@ -85,6 +86,10 @@ class FakeStudio:
         self.projects[project_id]["model_version"] = version
         if sampling is not None:
             self.samplings[project_id] = sampling
+
+    def set_label_config(self, project_id, label_config):
+        """Change what is labelled."""
+        self.projects[project_id]["label_config"] = label_config
 
     def upload_images(self, project_id, images):
         """Keep files."""
@@ -180,6 +185,18 @@ class FakeStudio:
         for row in self.tasks.values():
             if row["project"] == project_id and row["data"].get("round") == number:
                 yield TaskInfo(row["id"], copy.deepcopy(row["data"]), row["updated_at"])
+
+    def tasks_where(self, project_id, key, number):
+        """Tasks whose data say so."""
+        self._begin("tasks_where")
+        for row in list(self.rows(project_id)):
+            if row["data"].get(key) == number:
+                yield TaskInfo(row["id"], copy.deepcopy(row["data"]), row["updated_at"])
+
+    def view(self, address):
+        """What a browser gets."""
+        self._begin("view")
+        return self.files.get(address.removeprefix(self.page_path))
 
     def get_task(self, task_id):
         """One task with everything."""
