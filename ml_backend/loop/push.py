@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from ml_backend.errors import StudioError, StudioRefused
+from ml_backend.errors import BrushloopError, LabelConfigError, StudioError, StudioRefused
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.models import Models
 from ml_backend.loop.predict import predictions_for, readable_tiles, regions_of, show_version
@@ -30,7 +30,8 @@ CHUNK = 10  # tasks an import: small enough to show progress, large enough to be
 def push(context: Context, project: Project, record: Round, progress: Progress) -> int:
     """Push what Label Studio does not have yet of a round; returns how many tasks that were.
 
-    Raises `StudioRefused` where Label Studio says no: then what did not arrive is not in the round
+    Raises `StudioRefused` where Label Studio says no, and `LabelConfigError` where the labeling
+    config has no place for the images: then what did not arrive is not in the round
     any more, and a round of which nothing arrived is forgotten. Whatever else cuts a push off is
     carried on by the next one.
     """
@@ -44,7 +45,7 @@ def push(context: Context, project: Project, record: Round, progress: Progress) 
         made = predictions_for(context, project, serving, part) if serving else {}
         try:
             pushed += _import(context, project, record, list(readable_tiles(context, part)), made)
-        except StudioRefused as error:
+        except (StudioRefused, LabelConfigError) as error:
             raise _taken_back(context, project, record, error) from error
         progress(pushed, len(waiting), f"round {record.number}: {pushed} tasks pushed")
     context.catalog.rounds.mark_pushed(record.id)
@@ -54,8 +55,8 @@ def push(context: Context, project: Project, record: Round, progress: Progress) 
 
 
 def _taken_back(
-    context: Context, project: Project, record: Round, error: StudioRefused
-) -> StudioRefused:
+    context: Context, project: Project, record: Round, error: StudioRefused | LabelConfigError
+) -> BrushloopError:
     """Keep of a round what Label Studio has, and say so."""
     kept = {task.tile_id for task in context.catalog.work.tasks(project.id)}
     kept &= {item.tile_id for item in record.chosen}
@@ -120,16 +121,16 @@ def _import(
     prefix = image_prefix(context, project.id)
     for tile, _ in tiles:  # before anything is uploaded
         uploaded = f"{prefix}/data/upload/{project.id}/{_file_name(tile)}"
-        likely = _referenced(recipe, tile, prefix) or uploaded
+        likely = referenced(recipe, tile, prefix) or uploaded
         task_data(labels, recipe, tile, record.number, likely)
     urls = _addresses(context, project, tiles)
-    bodies = [
-        _task(task_data(labels, recipe, tile, record.number, url), predictions.get(tile.id))
-        for (tile, _), url in zip(tiles, urls, strict=True)
-    ]
     try:
+        bodies = [
+            _task(task_data(labels, recipe, tile, record.number, url), predictions.get(tile.id))
+            for (tile, _), url in zip(tiles, urls, strict=True)
+        ]
         ids = context.studio.import_tasks(project.id, bodies)
-    except StudioRefused:
+    except (StudioRefused, LabelConfigError):
         with suppress(StudioError):  # the refusal says more
             context.studio.delete_uploads(project.id, urls)
         raise
@@ -158,7 +159,7 @@ def _addresses(
     known = {
         tile.id: address
         for tile, _ in tiles
-        if (address := _referenced(project.recipe, tile, prefix))
+        if (address := referenced(project.recipe, tile, prefix))
     }
     rest = [(tile, image) for tile, image in tiles if tile.id not in known]
     files = [(_file_name(tile), _png(image)) for tile, image in rest]
@@ -167,7 +168,7 @@ def _addresses(
     return [known[tile.id] for tile, _ in tiles]
 
 
-def _referenced(recipe: Recipe, tile: Tile, prefix: str) -> str | None:
+def referenced(recipe: Recipe, tile: Tile, prefix: str) -> str | None:
     """Give the address of a tile in the pool itself; None where it is uploaded."""
     base = recipe.pool.reference
     if base and _shown_as_it_is(tile):

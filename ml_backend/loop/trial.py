@@ -8,6 +8,7 @@ cuts a trial off, the next one removes what it left. Pulls and predictions pass 
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,8 @@ from ml_backend.errors import (
 )
 from ml_backend.loop.context import Context
 from ml_backend.loop.labels import labels_of
-from ml_backend.loop.push import task_data
+from ml_backend.loop.pool import DOWNLOAD_LIMIT
+from ml_backend.loop.push import referenced, task_data
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import decode_results, encode_results
 from ml_backend.masks.sets import from_planes
@@ -43,9 +45,18 @@ CORRECT = (
     "keys shall say in the recipe (`pool.data`)"
 )
 SET_ADDRESS = (
-    "set BRUSHLOOP_LABEL_STUDIO_BROWSER_URL to the address at which people open Label Studio; below "
-    "a sub-path Label Studio itself must be started with LABEL_STUDIO_HOST set to that address"
+    "set BRUSHLOOP_LABEL_STUDIO_BROWSER_URL to the address at which people open Label Studio; "
+    "below a sub-path it must have been started with LABEL_STUDIO_HOST set to that address, too"
 )
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The image of a trial: where it is, and its file; None where there is none to compare."""
+
+    tile: Tile
+    address: str
+    content: bytes | None
 
 
 def is_trial(data: Mapping[str, Any]) -> bool:
@@ -80,17 +91,9 @@ def remove_trials(context: Context, project_id: int) -> None:
 
 
 def _attempt(context: Context, project: Project, labels: LabelConfig) -> str:
-    studio = context.studio
-    label_map = _label_map(labels)
-    height = label_map.shape[0]
-    picture = Image(FILE, FILE, "", WIDTH, height)
-    tile = Tile(0, picture, 0, 0, WIDTH, height)
-    prefix = urlsplit(studio.browser_url).path.rstrip("/")
-    likely = f"{prefix}/data/upload/{project.id}/{FILE}"
-    task_data(labels, project.recipe, tile, 0, likely)  # before anything is uploaded
-    sent = _png(height)
-    (url,) = studio.upload_images(project.id, [(FILE, sent)])
-    data = task_data(labels, project.recipe, tile, 0, prefix + url) | {MARK: 1}
+    studio, label_map = context.studio, _label_map(labels)
+    shown = _image(context, project, labels, label_map.shape[0])
+    data = task_data(labels, project.recipe, shown.tile, 0, shown.address) | {MARK: 1}
     prediction = {
         "result": encode_results(label_map, labels),
         "score": 0.5,
@@ -104,12 +107,44 @@ def _attempt(context: Context, project: Project, labels: LabelConfig) -> str:
         ) from error
     found = list(studio.read_tasks(project.id, [number], predictions=True))
     address = _compare(found, data, labels, label_map)
-    if studio.download(address, limit=2 * len(sent), project_id=project.id) != sent:
+    came = "a task with its image and prediction came and went"
+    if shown.content is None:
+        return f"{came}; images below {project.recipe.pool.reference} wait for those of the pool"
+    limit = len(shown.content)
+    if studio.download(address, limit=limit, project_id=project.id) != shown.content:
         raise ImageUnreadable(
             f"the image at {address} is another one than the one that was uploaded: is "
             f"{studio.url} the Label Studio that has project {project.id}?"
         )
-    return f"a task with its image and prediction came and went; {_view(context, address, sent)}"
+    return f"{came}; {_view(context, address, shown.content)}"
+
+
+def _image(context: Context, project: Project, labels: LabelConfig, height: int) -> _Shown:
+    """Upload a picture as a round would, or take the pool's first where the recipe refers to it."""
+    studio, recipe = context.studio, project.recipe
+    prefix = urlsplit(studio.browser_url).path.rstrip("/")
+    ours = Tile(0, Image(FILE, FILE, "", WIDTH, height), 0, 0, WIDTH, height)
+    if recipe.pool.reference:
+        for tile in context.catalog.pool.tiles(project.id):
+            if address := referenced(recipe, tile, prefix):
+                return _Shown(tile, address, _fetch(context, project, address))
+        return _Shown(ours, referenced(recipe, ours, prefix) or "", None)
+    likely = f"{prefix}/data/upload/{project.id}/{FILE}"
+    task_data(labels, recipe, ours, 0, likely)  # refused before anything is uploaded
+    content = _png(height)
+    (url,) = studio.upload_images(project.id, [(FILE, content)])
+    return _Shown(ours, prefix + url, content)
+
+
+def _fetch(context: Context, project: Project, address: str) -> bytes:
+    try:
+        return context.studio.download(address, limit=DOWNLOAD_LIMIT, project_id=project.id)
+    except ImageUnreadable as error:
+        raise ImageUnreadable(
+            f"{error}; Label Studio does not find the pool's images where the recipe's "
+            f"pool.reference says, below {project.recipe.pool.reference}: correct it, or connect "
+            "a storage to the project in Label Studio (Settings, Cloud Storage)"
+        ) from error
 
 
 def _compare(
@@ -142,6 +177,8 @@ def _compare(
 def _view(context: Context, address: str, sent: bytes) -> str:
     """Fetch the image as a browser would, and say how far that went."""
     page = context.studio.browser_url
+    if not address.startswith(("/", "http://", "https://")):
+        return f"{address} came through Label Studio's storage"
     try:
         seen = context.studio.view(address)
     except ImageUnreadable as error:
@@ -161,7 +198,7 @@ def _view(context: Context, address: str, sent: bytes) -> str:
 
 
 def _label_map(labels: LabelConfig) -> NDArray[np.uint8]:
-    """A stripe of each label that a brush has, (H, W) uint8; of several that may overlap, a set map."""
+    """A stripe of each label that a brush has, (H, W) uint8; a set map where labels may overlap."""
     count = len(labels.names)
     planes = np.zeros((count, max(WIDTH, STRIPE * count), WIDTH), bool)
     for index, name in enumerate(labels.names):

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import mimetypes
 import re
+import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -45,9 +46,16 @@ def upload(transport: Transport, project_id: int, images: Sequence[tuple[str, by
 
 def uploads(transport: Transport, project_id: int) -> dict[str, int]:
     """Index all files of a project that the token's user has uploaded: address → id."""
-    path = f"/api/projects/{project_id}/file-uploads"
-    rows = transport.json("GET", path, params={"all": "true"}, seconds=SLOW_SECONDS)
+    rows = _listed(transport, project_id)
     return {f"/data/{row['file']}": row["id"] for row in rows}
+
+
+def _listed(transport: Transport, project_id: int) -> list[dict[str, Any]]:
+    path = f"/api/projects/{project_id}/file-uploads"
+    rows: list[dict[str, Any]] = transport.json(
+        "GET", path, params={"all": "true"}, seconds=SLOW_SECONDS
+    )
+    return rows
 
 
 def delete_uploads(transport: Transport, project_id: int, urls: Collection[str]) -> int:
@@ -85,21 +93,31 @@ def _batches(images: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, by
 def _upload_batch(
     transport: Transport, project_id: int, batch: Sequence[tuple[str, bytes]]
 ) -> list[str]:
+    token = secrets.token_hex(4)  # by which these files are found, whatever Label Studio answers
     # Distinct field names: of files under one name Label Studio keeps the last only.
     files = [
-        (f"file{index}", (name, data, mimetypes.guess_type(name)[0] or "image/png"))
+        (f"file{index}", (f"{token}-{name}", data, mimetypes.guess_type(name)[0] or "image/png"))
         for index, (name, data) in enumerate(batch)
     ]
     path = f"/api/projects/{project_id}"
-    answer = transport.json(
-        "POST",
-        f"{path}/import",
-        params={"commit_to_project": "false"},
-        files=files,
-        seconds=SLOW_SECONDS,
-    )
-    ids = answer["file_upload_ids"]
-    listed = transport.json("GET", f"{path}/file-uploads", params={"ids": str(ids)})
+    try:
+        answer = transport.json(
+            "POST",
+            f"{path}/import",
+            params={"commit_to_project": "false"},
+            files=files,
+            seconds=SLOW_SECONDS,
+        )
+        ids = answer["file_upload_ids"]
+        listed = transport.json("GET", f"{path}/file-uploads", params={"ids": str(ids)})
+    except StudioRefused:
+        # Where the labeling config has several data keys Label Studio stores the files and then
+        # refuses to make tasks of them, which nobody has asked for.
+        listed = [row for row in _listed(transport, project_id) if f"-{token}-" in row["file"]]
+        ids = sorted(row["id"] for row in listed)
+        if len(ids) != len(batch):
+            _delete_quietly(transport, project_id, [f"/data/{row['file']}" for row in listed])
+            raise
     stored = {row["id"]: row for row in listed}
     try:
         _check_stored(project_id, batch, ids, stored)

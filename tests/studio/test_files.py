@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from support.label_studio import LabelStudio
-from support.tasks import png
+from support.tasks import LABEL_CONFIG, png
 
 from ml_backend.errors import ImageUnreadable, StudioRefused, StudioUnreachable
 from ml_backend.studio import files as files_module
@@ -47,6 +47,19 @@ def test_deleted_uploads_are_gone_and_no_others(studio: Studio, project: Project
     assert studio.uploads(project.id) == [urls[0], urls[2]]
     with pytest.raises(ImageUnreadable, match="not there"):
         studio.download(urls[1], limit=LIMIT)
+
+
+@pytest.mark.studio
+def test_several_data_keys_keep_no_file_from_coming(studio: Studio) -> None:
+    """Label Studio refuses to make tasks of files then; what it has stored is used all the same."""
+    text = '<Text name="note" value="$caption"/></View>'
+    info = studio.create_project("several keys", LABEL_CONFIG.replace("</View>", text))
+    images = [(f"{number}.png", png(8 + number)) for number in range(12)]
+    urls = studio.upload_images(info.id, images)
+    assert [studio.download(url, limit=LIMIT) for url in urls] == [data for _, data in images]
+    with pytest.raises(StudioRefused, match="tif extension"):
+        studio.upload_images(info.id, [("a.png", png()), ("b.tif", b"II*\0")])
+    assert studio.uploads(info.id) == urls
 
 
 @pytest.mark.studio

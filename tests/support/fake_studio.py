@@ -99,6 +99,7 @@ class FakeStudio:
             url = f"/data/upload/{project_id}/{next(self._ids):08x}-{name}"
             self.files[url] = data
             urls.append(url)
+        self._end("upload_images")
         return urls
 
     def uploads(self, project_id):
