@@ -1,10 +1,12 @@
 """Images as learning wants them: any file from a folder or a bucket → (H, W, 3) uint8 RGB."""
 
+import io
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -13,18 +15,24 @@ from numpy.typing import NDArray
 from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
 from ml_backend.store.blobs import Blobs, local_folder, natural_order
 from ml_backend.store.frames import Frame
-from ml_backend.store.raster import MAX_PIXELS, Raster, Source, map_tiff, read_raster
+from ml_backend.store.image_files import open_pictures
+from ml_backend.store.mapped import map_tiff
+from ml_backend.store.pictures import Picture, Pictures
+from ml_backend.store.readers import MAX_PIXELS, Source
+from ml_backend.store.remote import RemoteFile, translate_fetch_errors
+from ml_backend.store.rendering import render
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
 Box = tuple[int, int, int, int]
 """(x, y, width, height) in pixels, such as a `masks.tiles.Window`."""
 
 MAX_BYTES = 2**31
-"""Larger files are not fetched."""
+"""Larger files are not fetched whole; those on disks are read by parts."""
+
+_AT_ONCE = 64 * 2**20  # bytes of a remote file that is fetched whole
+_BLOCK = 4 * 2**20  # bytes of the parts of a larger one
 
 _TIFF = {".tif", ".tiff"}
-_PERCENTILES = (0.1, 99.9)
-_SAMPLE = 2**20  # percentiles of a regular grid of about a million pixels are exact enough
 
 
 def decode_image(
@@ -39,58 +47,33 @@ def decode_image(
     varies is laid over white, a constant one is dropped. Raises `ImageUnreadable`.
     """
     frame = frame or Frame()
-    raster = read_raster(source, name, max_pixels, page=frame.page)
-    values: NDArray[Any] = raster.values
-    if raster.inverted:
-        values = ~values if values.dtype.kind in "bu" else values.max() - values
-    if raster.palette is not None:
-        values = raster.palette[values]
-    rgb = _to_8_bit(values)
-    if rgb.ndim == 2:
-        rgb = np.repeat(rgb[..., None], 3, axis=2)
-    return np.require(_over_white(rgb, raster), np.uint8, "C")
+    with open_pictures(source, name, max_pixels) as pictures:
+        return _render(_picture(pictures, frame, name), frame)
 
 
-def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
-    if values.dtype == np.uint8:
-        return np.asarray(values)
-    if values.dtype == np.bool_:
-        return np.asarray(values * 255, dtype=np.uint8)
-    low, high = _range(values)
-    if values.dtype == np.uint16:  # by table: a large scan never becomes floats
-        return np.asarray(_stretch(np.arange(2**16), low, high)[values], dtype=np.uint8)
-    return _stretch(values, low, high)
+def _picture(pictures: Pictures, frame: Frame, name: str) -> Picture:
+    picture = pictures.picture(frame.page, frame.plane, frame.projection, name)
+    return picture.show(frame.channels, name) if frame.channels else picture.view()
 
 
-def _range(values: NDArray[Any]) -> tuple[float, float]:
-    """The numbers that become 0 and 255."""
-    step = max(1, int((values.size / _SAMPLE) ** 0.5))
-    sample = values[::step, ::step].astype(np.float64)
-    sample = sample[np.isfinite(sample)]
-    if not sample.size:
-        return 0.0, 0.0
-    low, high = np.percentile(sample, _PERCENTILES)
-    if high <= low:  # all but a few pixels are equal: let those few be seen
-        low, high = sample.min(), sample.max()
-    return float(low), float(high)
+def _render(picture: Picture, frame: Frame, window: Box | None = None) -> NDArray[np.uint8]:
+    box = None
+    if window is not None:
+        x, y, width, height = window
+        box = y, y + height, x, x + width
+    ranges = list(zip(frame.low, frame.high, strict=True))
+    return render(picture, ranges, frame.nodata, box)
 
 
-def _stretch(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    if not high > low:
-        return np.zeros(values.shape, np.uint8)
-    peak = max(abs(low), abs(high))  # the difference of the largest floats would overflow
-    numbers = np.where(np.isfinite(values), np.clip(values, low, high), low) / peak
-    shares = (numbers - low / peak) / (high / peak - low / peak)
-    return np.asarray(np.rint(255 * shares), dtype=np.uint8)
-
-
-def _over_white(rgb: NDArray[np.uint8], raster: Raster) -> NDArray[np.uint8]:
-    opacity = raster.opacity()
-    if opacity is None:
-        return rgb
-    opacity = opacity[..., None]
-    blended: NDArray[np.uint8] = np.rint(rgb * opacity + 255 * (1 - opacity)).astype(np.uint8)
-    return blended
+def _check_window(window: Box | None, shape: tuple[int, ...], name: str) -> None:
+    if window is None:
+        return
+    x, y, width, height = window
+    if min(x, y) < 0 or y + height > shape[0] or x + width > shape[1]:
+        raise ImageUnreadable(
+            f"{name} is {shape[1]} x {shape[0]} px and has no window {tuple(window)}: "
+            "the file was replaced; add the pool again"
+        )
 
 
 class ImageSource:
@@ -116,21 +99,11 @@ class ImageSource:
         Raises `ImageUnreadable` if it is missing, too large or cut short, and `PoolMoved` where
         its whole folder is gone: then the pool has moved, and no image of it is to blame.
         """
-        try:
+        with translate_fetch_errors(uri):
             if _is_key(uri):
                 return self._blobs.read(uri)
-            folder = local_folder(uri)
-            return self._fetch_remote(uri) if folder is None else self._fetch_file(folder)
-        except (ImageUnreadable, PoolMoved):
-            raise
-        except (FileNotFoundError, NotFound):
-            raise ImageUnreadable(
-                f"{uri} does not exist; put it back or add the pool again"
-            ) from None
-        except Exception as error:  # fsspec's back ends raise their vendors' own types
-            raise ImageUnreadable(
-                f"{uri} cannot be fetched: {type(error).__name__}: {error}"
-            ) from error
+            path = local_folder(uri)
+            return self._fetch_remote(uri) if path is None else self._fetch_file(path)
 
     def pixels(
         self, uri: str, window: Box | None = None, frame: Frame | None = None
@@ -149,19 +122,57 @@ class ImageSource:
         if image is None and key[1] == Frame():
             image = self._mapped(uri)
         if image is None:
-            image = decode_image(self.fetch(uri), uri, frame)
-            image.flags.writeable = False
-            self._keep(key, image)
+            image, window = self._decode(uri, key, window)
         if window is None:
             return image
+        _check_window(window, image.shape, uri)
         x, y, width, height = window
-        if min(x, y) < 0 or y + height > image.shape[0] or x + width > image.shape[1]:
-            raise ImageUnreadable(
-                f"{uri} is {image.shape[1]} x {image.shape[0]} px and has no "
-                f"window {tuple(window)}: "
-                "the file was replaced; add the pool again"
-            )
         return image[y : y + height, x : x + width]
+
+    def _decode(
+        self, uri: str, key: tuple[str, Frame], window: Box | None
+    ) -> tuple[NDArray[np.uint8], Box | None]:
+        """Decode the whole and keep it, or the window alone of what is too large to be kept.
+
+        Returns the pixels and what is left to be cut out of them.
+        """
+        with self._opened(uri) as source, open_pictures(source, uri, MAX_PIXELS) as pictures:
+            picture = _picture(pictures, key[1], uri)
+            large = picture.size[0] * picture.size[1] * 3 > self._cache_bytes
+            if window is not None and large and pictures.by_window:
+                _check_window(window, picture.size, uri)
+                image = _render(picture, key[1], window)
+                window = None
+            else:
+                image = _render(picture, key[1])
+                large = False
+        image.flags.writeable = False
+        if not large:
+            self._keep(key, image)
+        return image, window
+
+    @contextmanager
+    def _opened(self, uri: str) -> Iterator[Source]:
+        """What a file is read from: its path, a seekable remote file, or bytes if they are few."""
+        path = None if _is_key(uri) else local_folder(uri)
+        if path is not None:
+            with translate_fetch_errors(uri):
+                _check_file(path)
+            yield path
+            return
+        if _is_key(uri):
+            yield self.fetch(uri)
+            return
+        with translate_fetch_errors(uri):
+            fs, remote = fsspec.core.url_to_fs(uri)
+            small = (fs.info(remote).get("size") or 0) <= _AT_ONCE
+        if small:
+            yield self.fetch(uri)
+            return
+        with translate_fetch_errors(uri):
+            file = fs.open(remote, "rb", block_size=_BLOCK)
+        with file:
+            yield io.BufferedReader(RemoteFile(file, uri), _BLOCK)
 
     def _mapped(self, uri: str) -> NDArray[np.uint8] | None:
         path = None if _is_key(uri) else local_folder(uri)
@@ -176,15 +187,7 @@ class ImageSource:
                 self._cache.popitem(last=False)
 
     def _fetch_file(self, path: Path) -> bytes:
-        if not path.parent.is_dir():
-            raise PoolMoved(
-                f"the folder {path.parent} is gone: mount it again, or add the pool from where it "
-                "is now with `brushloop pool add`"
-            )
-        if not path.exists():
-            raise FileNotFoundError(path)
-        if not path.is_file():  # a pipe would block for ever
-            raise ImageUnreadable(f"{path} is not a file")
+        _check_file(path)
         self._check_bytes(str(path), path.stat().st_size)
         return path.read_bytes()
 
@@ -205,6 +208,18 @@ class ImageSource:
                 f"{uri} has {size:,} bytes, more than the limit of {self._max_bytes:,}; "
                 "cut it into smaller images"
             )
+
+
+def _check_file(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise PoolMoved(
+            f"the folder {path.parent} is gone: mount it again, or add the pool from where it "
+            "is now with `brushloop pool add`"
+        )
+    if not path.exists():
+        raise FileNotFoundError(path)
+    if not path.is_file():  # a pipe would block for ever
+        raise ImageUnreadable(f"{path} is not a file")
 
 
 def _is_key(uri: str) -> bool:
