@@ -24,6 +24,7 @@ _TAILS = (0.1, 99.9)
 _SAMPLE = 2**18
 _SENSIBLE = 1 / 3  # of the scale: a picture that uses so much of it stays as it is
 _COLOUR = 1 / 8
+_MOST_POWER = 255
 _NOISE = 24.0  # noise's standard deviations from black to white in a picture of nothing else
 
 
@@ -104,13 +105,18 @@ def grey_range(one: Measure, *, colour: bool = False, exact: bool = False) -> tu
 
 
 def _scale(high: float, *, whole: bool) -> float:
-    """The largest number of the format that holds `high`: of 4, 8, 12, 16 … bits, or 1.0."""
-    scale = 16.0 if whole else 1.0
-    while high > (scale - 1 if whole else scale):
-        scale *= 16
-    if not whole:
-        return scale if scale <= 1 else scale - 1 if high <= scale - 1 else scale
-    return 255.0 if high <= 0 else scale - 1
+    """The largest number of the format that holds `high`: of 4, 8, 12, 16 … bits, or 1.0.
+
+    Each is 16 times the one before, but for a grey, so that a picture times 16 has its own.
+    """
+    if high <= 0:
+        return 255.0 if whole else 1.0
+    power = 0 if whole else -8
+    while high >= 16.0**power * (1 if whole and power else 1.0001) and power < _MOST_POWER:
+        power += 1
+    if power >= 2:
+        return 16.0**power - 1
+    return 16 * 255 / 256 if power == 1 else 16.0**power
 
 
 class _Collected:
