@@ -29,6 +29,7 @@ def main(*command: str) -> None:
 from ml_backend.cli import (  # noqa: E402
     curves,  # noqa: F401
     effort,  # noqa: F401
+    inspecting,  # noqa: F401
     manage,  # noqa: F401
     pretraining,  # noqa: F401
     processes,  # noqa: F401

@@ -101,6 +101,18 @@ def open_masks(
     return MaskFolder(files, tuple(written), labels, recipe.labels.unpainted, values)
 
 
+def label_use(
+    recipe: Recipe, written: Sequence[str], values: Values | None = None, *, by_label: bool = False
+) -> LabelUse:
+    """Say what becomes of the labels `written` that masks tell apart, by the recipe's `labels`.
+
+    `by_label`: each has masks of its own, so that they may overlap. Raises as `open_masks`.
+    """
+    check_recipe(recipe, written)
+    labels = _learned(recipe, written, multiple=by_label)
+    return MaskFolder({}, tuple(written), labels, recipe.labels.unpainted, values).use
+
+
 def check_recipe(recipe: Recipe, written: Sequence[str]) -> LabelConfig:
     """The labels that are learned of those that masks tell apart.
 

@@ -77,6 +77,12 @@ def _fitting(shape: tuple[int, ...], side: int) -> tuple[tuple[int, int], int]:
     return (height, width), cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
 
 
+def shorten(name: str, letters: int) -> str:
+    """As much of a name as fits into so many letters: its beginning and its end."""
+    end = letters // 3
+    return name if len(name) <= letters else f"{name[: letters - end - 1]}…{name[-end:]}"
+
+
 def contact_sheet(rows: Sequence[Row]) -> bytes:
     """Lay rows of pictures out below their titles; returns the bytes of a PNG."""
     heights = [max((len(p) for p in row.pictures), default=0) + _TEXT + 2 * _GAP for row in rows]

@@ -42,6 +42,8 @@ class SourceImage:
         height: In pixels.
         width: In pixels.
         sha256: Of its content: the file's, or of the file's and the page. Empty if not asked for.
+        channels: How many the file has.
+        problems: What is doubtful about how it was read.
 
     """
 
@@ -54,6 +56,8 @@ class SourceImage:
     height: int
     width: int
     sha256: str = ""
+    channels: int = 1
+    problems: tuple[str, ...] = ()
 
     @property
     def original(self) -> str | None:
@@ -154,6 +158,7 @@ def _open_file(
             _name_of(name, page, inside.pages, taken) if stacked else name,
             file, info.frame, name if stacked else None, page, inside.pages,
             info.height, info.width, _page_digest(sha256, info.frame) if stacked else sha256,
+            inside.channels, info.problems,
         )  # fmt: skip
         images.append(image)
         _tell(image, info, summary)
