@@ -1,7 +1,7 @@
 """Semantic masks as COCO: one annotation per image and label, as a compressed RLE.
 
-`folder/coco.json` holds `info`, `licenses`, `categories` (ids 1..K in the labeling config's
-order), `images` (ids 1, 2, … in the order given; `file_name` is the image's own name; `source`
+`folder/coco.json` holds `info`, `licenses`, `categories` (ids as in the labeling config, or 1..K in
+its order), `images` (ids 1, 2, … in the order given; `file_name` is the image's own name; `source`
 says who drew the mask) and `annotations`. Area and box are those of the mask. Images without
 annotations are kept. Labels that overlap have annotations that overlap. Unknown pixels (255)
 belong to no annotation: only the PNG tells them from background. Nothing depends on the clock.

@@ -52,7 +52,7 @@ def _add(document: CocoDocument, item: ExportItem, name: str) -> bytes:
     segments = [
         {
             "id": number,
-            "category_id": label,
+            "category_id": document.category_of(label),
             "area": fields["area"],
             "bbox": fields["bbox"],
             "iscrowd": 0,

@@ -4,10 +4,11 @@
     png_classes/<label>/<image>.png   8-bit grey, the image's size
 
 Every image has its file in every folder, all 0 where the label does not occur. The folder is
-the label's name; what some file system would refuse in it is replaced by `_`. Labels that overlap
-are both there. Unknown pixels are 0.
+the label's name; what some file system would refuse in it is replaced by `_`, and what is too long
+is cut. Labels that overlap are both there. Unknown pixels are 0.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from ml_backend.export.stage import Part
 from ml_backend.masks.labels import LabelConfig
 
 _TABLE = "classes.json"
+_LONGEST = 200  # bytes of a folder's name
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # of Windows
 
 
@@ -53,6 +55,9 @@ def label_folders(labels: Iterable[str]) -> list[str]:
 def _safe(label: str) -> str:
     name = re.sub(r'[\\/:*?"<>|]', "_", label).strip(" ")
     name = re.sub(r"^\.+|\.+$", "_", name)
+    if len(name.encode()) > _LONGEST:  # no file system takes more than 255 bytes
+        start = name.encode()[: _LONGEST - 9].decode(errors="ignore")
+        name = f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return f"_{name}" if not name or _DEVICES.match(name) else name
 
 

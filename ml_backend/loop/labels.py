@@ -42,6 +42,8 @@ def learned(
     roles = recipe.labels
     if roles.overlap != "auto":
         config = replace(config, multiple=roles.overlap == "multiple")
+    if roles.smart == "masks":
+        config = replace(config, prompts=())
     for key, names in (("ignore", roles.ignore), ("background", roles.background)):
         for name in names:
             if name not in config.names:

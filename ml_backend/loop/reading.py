@@ -20,6 +20,7 @@ from ml_backend.loop.labels import labels_of
 from ml_backend.masks.labels import parse_label_config
 from ml_backend.store.rows import Prediction, Project, Reading
 
+RULES = "2"  # how regions are read; another number has all annotations read again
 CHUNK = 200  # predictions that are held in memory at a time
 
 
@@ -44,8 +45,11 @@ def noticed(project: Project) -> Reading | None:
     )  # fmt: skip
     # objects that touch are told apart from the day on which the recipe wants it
     apart: tuple[str, ...] = ("objects",) if project.recipe.instances.enabled else ()
+    apart = (*apart, RULES)
     if labels.overlapping:
         apart = (*apart, "overlapping")
+    if labels.prompts:
+        apart = (*apart, f"prompts {labels.prompts}")
     key = hashlib.sha256(json.dumps((*parts, *apart)).encode()).hexdigest()[:16]
     if before is not None and before.key == key:
         return None
@@ -96,8 +100,8 @@ def _changes(before: Reading, now: Reading) -> str:
     if before.unpainted != now.unpainted:
         said.append(f"unpainted pixels: {now.unpainted}")
     what = "; ".join(said) or (
-        "the meaning of labels that are not learned, whether labels may overlap, or whether "
-        "objects are told apart"
+        "the meaning of labels that are not learned, whether labels may overlap, whether objects "
+        "are told apart, what prompts are, or how this version of Brushloop reads regions"
     )
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {what}"
 

@@ -12,8 +12,8 @@ from ml_backend.masks import shapes
 from ml_backend.masks.bitmask import decode_bitmask
 from ml_backend.masks.rle import decode_brush
 from ml_backend.masks.shapes import Patch
+from ml_backend.text import shorten
 
-THRESHOLD = 128  # browsers store anti-aliased edges; half covered is covered
 _FAR = 1e5  # percent; a coordinate beyond is no drawing
 
 # What tells the shapes apart. A key point has x, y and width, but no height.
@@ -32,6 +32,14 @@ class Geometry:
 
     shape: str
     value: Mapping[str, Any]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Geometry) or self.shape != other.shape:
+            return NotImplemented if not isinstance(other, Geometry) else False
+        keys = (*_KEYS[self.shape], "rotation")
+        return all(self.value.get(key) == other.value.get(key) for key in keys)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def is_open(self) -> bool:
@@ -59,7 +67,9 @@ def draw(geometry: Geometry, height: int, width: int) -> Patch:
             if geometry.shape == "brush"
             else decode_bitmask(value["imageDataURL"], height, width)
         )
-        return Patch(slice(0, height), slice(0, width), alpha >= THRESHOLD)
+        # Browsers store soft edges; half covered is covered, of a brush of whatever opacity.
+        half = max(1, (int(alpha.max(initial=0)) + 1) // 2)
+        return Patch(slice(0, height), slice(0, width), alpha >= half)
     if geometry.shape == "polygon":
         return shapes.polygon(_points(value["points"], height, width), height, width)
     degrees = _number(value, "rotation") if value.get("rotation") is not None else 0.0
@@ -84,5 +94,7 @@ def _number(value: Mapping[str, Any], key: str) -> float:
     number = value[key]
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     if not is_number or not abs(number) <= _FAR:
-        raise RegionError(f"{key} must be a number (percent or degrees), but it is {number!r}")
+        raise RegionError(
+            f"{key} must be a number (percent or degrees), but it is '{shorten(number)}'"
+        )
     return float(number)

@@ -169,7 +169,7 @@ def _labels(control: Tag) -> dict[str, Label]:
             )
         if name in labels:
             raise LabelConfigError(
-                f"the label {shorten(name)!r} occurs twice in the control "
+                f"the label '{shorten(name)}' occurs twice in the control "
                 f"{control.get('name')!r}; each must have its own name"
             )
         colour = as_hex(tag.get("background")) or ""
@@ -184,9 +184,9 @@ def _check_names(names: tuple[str, ...]) -> None:
         kinds = {unicodedata.category(letter) for letter in name}
         if kinds <= _INVISIBLE or kinds & _UNUSABLE or not set(name).isdisjoint("\ufffe\uffff"):
             raise LabelConfigError(
-                f"{shorten(name)!r} cannot be a label: it must be printable text on one line"
+                f"'{shorten(name)}' cannot be a label: it must be printable text on one line"
             )
         if names.count(name) > 1:
             raise LabelConfigError(
-                f"the label {shorten(name)!r} occurs twice; each must have its own name"
+                f"the label '{shorten(name)}' occurs twice; each must have its own name"
             )

@@ -1,13 +1,12 @@
 """Label Studio results → label maps, or set maps; the way back is in `writing.py`.
 
-A result is one region's share in one control. Where labels and shape are two tags, such as
-Labels and Polygon, Label Studio writes two results of the same id, one for each; both carry
-the geometry. Brush and bitmask regions are pixels; polygons, rectangles and ellipses are
-percent of the image's width and height, filled as `shapes.py` says.
+Brush and bitmask regions are pixels; polygons, rectangles and ellipses are percent of the image's
+width and height, filled as `shapes.py` says. Nothing that people painted becomes background
+because it could not be read: its pixels are unknown, or the annotation is refused.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import DataError, LabelConfigError, RegionError
-from ml_backend.masks.geometry import Geometry, draw, geometry_of
+from ml_backend.masks.geometry import draw
 from ml_backend.masks.instances import connected, or_none
-from ml_backend.masks.labels import IGNORE, SHAPES, LabelConfig
+from ml_backend.masks.labels import IGNORE, LabelConfig
+from ml_backend.masks.region_results import Region, Remarks, join_results
 from ml_backend.masks.sets import code_of
 from ml_backend.masks.shapes import Patch
 from ml_backend.masks.writing import JSON_LIMIT, encode_results
+from ml_backend.text import shorten
 
 __all__ = ["JSON_LIMIT", "Decoded", "decode_results", "encode_results"]
-
-_TYPES = SHAPES | {f"{shape}labels" for shape in SHAPES} | {"labels"}
-_ELSEWHERE = frozenset({"keypoint", "keypointlabels", "vector", "vectorlabels"})
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,9 @@ def decode_results(
 
     Where labels may overlap, a region adds its labels, of which it may have several, to those that
     are there; only labels that are set aside cover what lies below them and are covered by others.
-    Regions of all of the config's controls that draw areas count; other results are noted.
+    Regions of all of the config's controls that draw areas count; other results are noted. Pixels
+    that somebody painted, but nobody knows as what, are unknown (255) and noted: of regions without
+    a label, of controls or types that the config does not have, of outlines that were not closed.
     Labels that the config sets aside are painted as it says, and with `unpainted_unknown` what no
     region covers is unknown (255). With `objects` the connected parts of every region are objects
     of their own, also where two regions of one label touch; not where labels may overlap. Raises
@@ -65,29 +65,64 @@ def decode_results(
     are none and regions drawn on an image of another size, MalformedRLE for brush pixels that
     cannot be read; all name the region.
     """
-    notes: dict[str, None] = {}
-    asides: dict[str, None] = {}
+    remarks, asides = Remarks(), dict[str, None]()
     former: Counter[str] = Counter()
     label_map = np.full((height, width), IGNORE if unpainted_unknown else 0, np.uint8)
     objects = objects and not config.overlapping
     drawn = np.zeros((height, width) if objects else (0, 0), np.int32)
-    for number, region in enumerate(_regions(results, config, notes, asides), 1):
-        values = _values(region, config)
+    for number, region in enumerate(join_results(results, config, remarks, asides), 1):
+        if region.geometry is None:
+            _leave_out(region, remarks)
+            continue
+        unknown = _unknown(region)
+        values = {unknown: IGNORE} if unknown else _values(region, config)
         if len(values) > 1 and not config.multiple:
-            names = ", ".join(values)
-            raise RegionError(f"region {region.id} has several labels ({names}); keep one")
+            names = ", ".join(map(shorten, values))
+            raise RegionError(f"region {shorten(region.id)} has several labels ({names}); keep one")
         patch = _patch(region, height, width)
+        if unknown:
+            remarks.add(f"{unknown}: unknown pixels", region.id)
+        if not patch.mask.any():
+            remarks.add(
+                f"({', '.join(region.labels) or 'no label'}) that covers no pixel", region.id
+            )
         _paint(label_map[patch.rows, patch.columns], patch.mask, values.values(), config)
-        if objects:
+        if objects and not unknown:
             drawn[patch.rows, patch.columns][patch.mask] = number
         former.update(name for name in values if name in config.former)
     for name in filter(former.get, former):
-        notes[
+        remarks.add(
             f"the labeling config no longer has the label {name!r}: the pixels of its regions "
             f"({former[name]}) count as unknown; relabel them, or give the config that label again"
-        ] = None
+        )
     apart = or_none(label_map, connected(drawn)) if objects else None
-    return Decoded(label_map, tuple(notes), tuple(asides), apart)
+    return Decoded(label_map, tuple(remarks), tuple(asides), apart)
+
+
+def _leave_out(region: Region, remarks: Remarks) -> None:
+    """Remark a region without pixels; refuse it where it has a label, which is then lost.
+
+    Raises RegionError.
+    """
+    if not region.labels:
+        remarks.add("without pixels, shape or label: left out", region.id)
+        return
+    unread = f" (only {region.unread}, as in a draft)" if region.unread else ""
+    raise RegionError(
+        f"region {shorten(region.id)} has the label '{shorten(region.labels[0])}', but no brush "
+        f"pixels or shape that can be read{unread}: open the annotation in Label Studio and "
+        "submit it again, or remove the region"
+    )
+
+
+def _unknown(region: Region) -> str:
+    """Say why nobody knows what the pixels of a region are; empty where one does."""
+    if region.strange:
+        return region.strange
+    if not region.labels:
+        return "without a label"
+    is_open = region.geometry is not None and region.geometry.is_open
+    return "of a polygon that was not closed" if is_open else ""
 
 
 def _paint(
@@ -106,113 +141,25 @@ def _paint(
     canvas[mask] = below | np.uint8(code_of(labels))
 
 
-@dataclass
-class _Region:
-    """What the results of one id say together."""
-
-    id: str
-    labels: list[str]
-    geometry: Geometry | None = None
-    size: tuple[Any, Any] = (None, None)
-
-
-def _regions(
-    results: Sequence[Mapping[str, Any]],
-    config: LabelConfig,
-    notes: dict[str, None],
-    asides: dict[str, None],
-) -> Iterator[_Region]:
-    """Join results by id, in the order in which the ids first occur; note those left out, once."""
-    regions: dict[str, _Region] = {}
-    for position, result in enumerate(results):
-        if not isinstance(result, Mapping):
-            raise RegionError(f"result {position} is not a region but {type(result).__name__}")
-        kind = result.get("type")
-        if kind not in _TYPES | _ELSEWHERE:
-            asides[str(kind)] = None
-            continue
-        reason = _reason_against(result, config)
-        if reason is not None:
-            notes[reason] = None
-            continue
-        _take(result, regions, position)
-    for region in regions.values():
-        if region.geometry is None:
-            notes[f"region {region.id} has no brush pixels or shape and was left out"] = None
-        elif region.geometry.is_open:
-            notes[f"region {region.id} is a polygon that was not closed and was left out"] = None
-        elif not region.labels:
-            notes[f"region {region.id} has no label and was left out"] = None
-        else:
-            yield region
-
-
-def _reason_against(result: Mapping[str, Any], config: LabelConfig) -> str | None:
-    """Say why a result does not count; None where it does."""
-    kind, origin = result.get("type"), result.get("from_name")
-    if kind in _ELSEWHERE:
-        return f"results of type {kind} cover no area and were left out"
-    is_ours = isinstance(origin, str) and origin in config.controls
-    if not is_ours or result.get("to_name", config.to_name) != config.to_name:
-        return (
-            f"regions of type {kind} of the control {origin} were left out: the labeling config "
-            "has no such control for this image"
-        )
-    if result.get("item_index"):
-        return "regions of further images of a list were left out: only the first is read"
-    return None
-
-
-def _take(result: Mapping[str, Any], regions: dict[str, _Region], position: int) -> None:
-    """Add a result to the region of its id."""
-    key = str(result.get("id", f"#{position}"))
-    value, kind = result.get("value"), str(result["type"])
-    if not isinstance(value, Mapping):
-        raise RegionError(f"region {key} has no value")
-    region = regions.setdefault(key, _Region(key, []))
-    geometry = geometry_of(value)
-    if geometry is not None:
-        _check_rotation(key, result.get("image_rotation"))
-        region.geometry = geometry
-        region.size = (result.get("original_height"), result.get("original_width"))
-    for field in dict.fromkeys((kind, "labels")):
-        labels = value.get(field) or []
-        if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-            raise RegionError(f"region {key} has labels that are no list of names: {labels!r}")
-        region.labels += labels
-
-
-def _check_rotation(key: str, rotation: Any) -> None:
-    """Check that an image was turned by quarters, which its regions do not show.
-
-    Label Studio turns the view only: sizes, percentages and brush pixels are those of the image
-    as it is, whatever `image_rotation` says.
-    """
-    if rotation not in (None, 0, 90, 180, 270, -90, -180, -270):
-        raise RegionError(
-            f"region {key} has the image_rotation {rotation!r}; Label Studio turns images by "
-            "quarters (0, 90, 180, 270)"
-        )
-
-
-def _values(region: _Region, config: LabelConfig) -> dict[str, int]:
+def _values(region: Region, config: LabelConfig) -> dict[str, int]:
     """Return the pixel values of a region's labels, by their names."""
     try:
         return {name: config.value(name) for name in region.labels}
     except LabelConfigError as error:
-        raise RegionError(f"region {region.id}: {error}") from error
+        raise RegionError(f"region {shorten(region.id)}: {error}") from error
 
 
-def _patch(region: _Region, height: int, width: int) -> Patch:
+def _patch(region: Region, height: int, width: int) -> Patch:
     """Return a region's pixels, once its size has been found to be the image's."""
     if region.size not in ((height, width), (None, None)):
         raise RegionError(
-            f"region {region.id} was drawn on an image of {region.size[1]} x {region.size[0]} "
-            f"pixels, but the image has {width} x {height}; was it replaced?"
+            f"region {shorten(region.id)} was drawn on an image of {shorten(region.size[1])} x "
+            f"{shorten(region.size[0])} pixels, but the image has {width} x {height}; was it "
+            "replaced?"
         )
-    if region.geometry is None:
-        raise RegionError(f"region {region.id} has no brush pixels or shape")
+    if region.geometry is None:  # a region without one is no mask
+        return Patch(slice(0, 0), slice(0, 0), np.zeros((0, 0), bool))
     try:
         return draw(region.geometry, height, width)
     except DataError as error:
-        raise type(error)(f"region {region.id}: {error}") from error
+        raise type(error)(f"region {shorten(region.id)}: {error}") from error

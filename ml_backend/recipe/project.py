@@ -28,6 +28,11 @@ class Labels(Section):
         description="Whether a pixel may have several labels: multiple, exclusive (the later "
         'region wins), or auto: as choice="multiple" in the labeling config says.',
     )
+    smart: Literal["prompts", "masks"] = Field(
+        "prompts",
+        description='What regions of controls with smart="true" are whose label another control '
+        "draws as well: prompts of an assistant, which are left out, or masks.",
+    )
 
 
 class Pool(Section):

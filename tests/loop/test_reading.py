@@ -144,7 +144,7 @@ def test_another_order_or_colour_changes_nothing(house, task):
 
 
 def test_a_control_that_came_is_read(house, task):
-    """Polygons drawn before the config was known to have them are left out until then."""
+    """Polygons drawn before the config was known to have them are unknown until then."""
     outline = {
         "id": "outline",
         "type": "polygonlabels",
@@ -160,7 +160,7 @@ def test_a_control_that_came_is_read(house, task):
     }
     house.studio.create_annotation(task, [outline])
     house.step("sync")
-    assert "no such control" in unused(house.context, house.project_id)[0].reason
+    assert "unknown pixels" in unused(house.context, house.project_id)[0].reason
     config = make_label_config(["cell", "nucleus"]).replace(
         "</View>",
         '<PolygonLabels name="poly" toName="image"><Label value="cell"/></PolygonLabels></View>',

@@ -131,7 +131,7 @@ def test_unusable_regions_are_kept_with_their_reason(house, pushed, changes, rea
 
 
 def test_other_regions_are_noted(house, pushed):
-    """A rectangle beside the brush is left out and said; the brush counts."""
+    """A rectangle of a control that is not there is unknown and said; the brush counts."""
     box = strange(house, id="box", type="rectanglelabels", from_name="boxes")
     made = house.studio.create_annotation(
         pushed[0], [*house.regions(house.truth(tile_of(house, pushed[0]))), box]
@@ -139,7 +139,7 @@ def test_other_regions_are_noted(house, pushed):
     house.step("sync")
     row = annotations(house)[made]
     assert row.usable
-    assert "rectanglelabels" in row.reason
+    assert "region box of the control 'boxes'" in row.reason
 
 
 def test_a_label_that_was_added_later_is_read(house, pushed):

@@ -232,7 +232,7 @@ def test_a_turned_view_and_other_fields_change_nothing(rotation: int | None) -> 
 
 
 def test_what_covers_no_area_is_noted_once_a_kind() -> None:
-    """Key points and open polygons are said and left out; choices and relations are asides."""
+    """Key points are said and left out, open polygons unknown; choices and relations are asides."""
     spot = {"x": 1, "y": 1, "width": 1}
     results = [
         region("choices", "quality", BOX | {"choices": ["good"]}, id="a"),
@@ -244,12 +244,73 @@ def test_what_covers_no_area_is_noted_once_a_kind() -> None:
         region("polygonlabels", "poly", OUTLINE, "gap", id="f", item_index=1),
     ]
     decoded = decode_results(results, CONFIG, HEIGHT, WIDTH)
-    assert not decoded.label_map.any()
+    np.testing.assert_array_equal(decoded.label_map, BOX_MASK * 255)
     assert decoded.asides == ("choices", "relation")
-    said = ("keypointlabels", "further images", "region d", "not closed")
+    said = (
+        "type keypointlabels",
+        "further images",
+        "type labels",
+        "region e of a polygon that was not",
+    )
     assert len(decoded.notes) == len(said)
     for word in said:
         assert any(word in note for note in decoded.notes)
+
+
+ASSISTED = """
+<View><Image name="img" value="$image"/>
+  <BrushLabels name="brush" toName="img"><Label value="cell"/></BrushLabels>
+  <RectangleLabels name="rect" toName="img" smart="true"><Label value="cell"/><Label value="gap"/>
+  </RectangleLabels>
+  <KeyPointLabels name="spot" toName="img" smartOnly="true"><Label value="cell"/></KeyPointLabels>
+  <BrushLabels name="auto" toName="img" smart="True"><Label value="cell"/></BrushLabels>
+</View>"""
+
+
+def test_prompts_of_an_assistant_are_no_masks() -> None:
+    """What smart controls draw of others' labels is a question, of their own it is a mask."""
+    config = parse_label_config(ASSISTED)
+    assert config.control == "brush"
+    results = [
+        region("rectanglelabels", "rect", BOX, "cell", id="a"),
+        region("brushlabels", "auto", BRUSH, "cell", id="b"),
+        region("keypointlabels", "spot", {"x": 1, "y": 1, "width": 1}, "cell", id="c"),
+    ]
+    decoded = decode_results(results, config, HEIGHT, WIDTH)
+    assert not decoded.label_map.any()
+    assert decoded.asides == ("prompts (rectanglelabels)", "prompts (brushlabels)")
+    own = decode_results([region("rectanglelabels", "rect", BOX, "gap")], config, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(own.label_map, BOX_MASK * config.index("gap"))
+    masks = decode_results(results, replace(config, prompts=()), HEIGHT, WIDTH)
+    np.testing.assert_array_equal(masks.label_map, BOX_MASK)
+
+
+def test_a_smart_shape_beside_labels_prompts() -> None:
+    """A smart <Rectangle> prompts with the labels that a <Brush> paints; alone it draws."""
+    xml = (
+        '<View><Image name="img" value="$image"/><Labels name="kind" toName="img">'
+        '<Label value="a"/></Labels><Rectangle name="rect" toName="img" smart="true"/>'
+        '<Brush name="b" toName="img"/>'
+        "</View>"
+    )
+    config = parse_label_config(xml)
+    pair = [region("rectangle", "rect", BOX), region("labels", "kind", BOX, "a")]
+    assert not decode_results(pair, config, HEIGHT, WIDTH).label_map.any()
+    painted_pair = [region("brush", "b", BRUSH), region("labels", "kind", BRUSH, "a")]
+    assert decode_results(painted_pair, config, HEIGHT, WIDTH).label_map.any()
+
+
+def test_a_brush_that_is_smart_alone_paints() -> None:
+    """Where no other control has the label, a smart brush is a brush, and predictions go there."""
+    xml = (
+        '<View><Image name="img" value="$image"/>'
+        '<BrushLabels name="auto" toName="img" smart="true"><Label value="cell"/></BrushLabels>'
+        '<RectangleLabels name="rect" toName="img"><Label value="cell"/></RectangleLabels></View>'
+    )
+    config = parse_label_config(xml)
+    assert (config.control, config.prompts) == ("auto", ())
+    decoded = decode_results([region("brushlabels", "auto", BRUSH, "cell")], config, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(decoded.label_map, BOX_MASK)
 
 
 @pytest.mark.parametrize(

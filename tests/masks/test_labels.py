@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.label_names import NASTY, names
 
 from ml_backend.errors import LabelConfigError
 from ml_backend.masks.labels import (
@@ -13,8 +14,6 @@ from ml_backend.masks.labels import (
     parse_label_config,
 )
 from ml_backend.masks.task_image import DataKey, TaskImage
-
-NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text.isprintable() and text.strip())
 
 BRUSH_LABELS = """
 <View>
@@ -127,6 +126,13 @@ def test_labels_without_a_shape_to_label_do_not_count() -> None:
         (BRUSH_LABELS.replace('toName="scan"', 'toName="else"'), "no brush control"),
         (BRUSH_LABELS.replace("$picture", "picture"), "must name a key"),
         (BRUSH_LABELS.replace("<Label ", "<Nothing "), "no <Label>"),
+        (
+            BRUSH_LABELS.replace('<Label value="Other"/>', "<Label/>"),
+            '<Label> number 3 of 3 in <BrushLabels name="tissue">.*has no value',
+        ),
+        (BRUSH_LABELS.replace('"Other"', '"\u200c"'), "printable"),
+        (BRUSH_LABELS.replace('"Other"', '"a&#10;b"'), r"a\\nb.*printable"),
+        (BRUSH_LABELS.replace('"Other"', '"a\u2028b"'), "printable"),
         (BRUSH_LABELS.replace('"Other"', '"Nucleus"'), "occurs twice"),
         (BRUSH_LABELS.replace('"Other"', '" "'), "printable"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><View/>', "document type"),
@@ -138,14 +144,55 @@ def test_unusable_configs_are_refused(xml: str, message: str) -> None:
         parse_label_config(xml)
 
 
-@given(st.lists(NAMES, min_size=1, max_size=20, unique=True), st.none() | NAMES)
-def test_what_is_made_is_read(names: list[str], title: str | None) -> None:
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<![CDATA[ .a > .b { x: y } <Image/> ]]>",
+        "<Style><![CDATA[ a && b ]]></Style>",
+        "<!-- <!DOCTYPE x> -->",
+        "<?xml-stylesheet href='x'?>",
+    ],
+)
+def test_text_of_any_kind_is_passed_over(inside: str) -> None:
+    """CDATA, comments and instructions are no tags."""
+    xml = BRUSH_LABELS.replace("</View>", f"{inside}</View>")
+    assert parse_label_config(xml) == parse_label_config(BRUSH_LABELS)
+
+
+def test_a_document_type_is_refused_before_its_entities_are_read() -> None:
+    """Entities that multiply are never expanded."""
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    bomb = f'<!DOCTYPE v [<!ENTITY e0 "x">{entities}]><View>&e11;</View>'
+    with pytest.raises(LabelConfigError, match="document type"):
+        parse_label_config(bomb)
+
+
+@pytest.mark.parametrize("depth", [5000])
+def test_deep_configs_are_read(depth: int) -> None:
+    """Tags inside tags have no limit that would end in an error of Python's own."""
+    xml = "<View>" * depth + BRUSH_LABELS + "</View>" * depth
+    assert parse_label_config(xml).names == parse_label_config(BRUSH_LABELS).names
+
+
+def test_the_category_of_a_label_is_read() -> None:
+    """`category` is kept as it stands; the first control that has one decides."""
+    xml = BRUSH_LABELS.replace('value="Nucleus"', 'value="Nucleus" category="7"')
+    assert [label.category for label in parse_label_config(xml).labels] == ["7", None, None]
+
+
+@given(st.lists(names, min_size=1, max_size=20, unique=True), st.none() | names)
+def test_what_is_made_is_read(wanted: list[str], title: str | None) -> None:
     """A config made for any printable names reads back as these names, deterministically."""
-    xml = make_label_config(names, title)
+    xml = make_label_config(wanted, title)
     config = parse_label_config(xml)
-    assert config.names == tuple(names)
+    assert config.names == tuple(wanted)
     assert (config.control, config.to_name, config.image.template) == ("label", "image", "$image")
-    assert xml == make_label_config(names, title)
+    assert xml == make_label_config(wanted, title)
+
+
+def test_every_nasty_name_is_a_label() -> None:
+    """Names that other programs stumble over are read as they are written."""
+    assert parse_label_config(make_label_config(NASTY)).names == NASTY
 
 
 @pytest.mark.parametrize("names", [[], [""], ["a", "a"], ["a\n"], [str(k) for k in range(255)]])

@@ -1,5 +1,6 @@
 """Results ⇄ label maps: exact both ways, strict about what does not fit."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,24 +117,116 @@ def test_soft_edges_are_cut_in_the_middle() -> None:
     assert decode_results([region(alpha)], CONFIG, 1, 6).label_map.tolist() == [[0, 0, 0, 1, 1, 1]]
 
 
-def test_other_results_are_noted_and_left_out() -> None:
-    """Other region types, controls and images, and regions without a label, are said, not used."""
-    mask = np.ones((2, 2), bool)
+def test_what_nobody_knows_is_unknown_and_noted() -> None:
+    """Regions of other types and controls, and without a label, are said, not background."""
+    mask = np.zeros((4, 4), bool)
+    mask[0] = True
     results = [
         {"type": "relation", "from_id": "a", "to_id": "b"},
         {"id": "p", "type": "polygonlabels", "from_name": "poly", "to_name": "scan", "value": {}},
         region(mask, from_name="other"),
-        region(mask, to_name="other"),
-        region(mask, None, id="bare"),
-        {"id": "b", "type": "labels", "from_name": "tissue", "to_name": "scan", "value": {"x": 1}},
+        region(np.roll(mask, 1, 0), id="r2", to_name="other"),
+        region(np.roll(mask, 2, 0), None, id="bare"),
+        {"id": "b", "type": "labels", "from_name": "tissue", "to_name": "scan", "value": {"y": 1}},
+        region(np.zeros((4, 4), bool), id="empty"),
     ]
-    decoded = decode_results(results, CONFIG, 2, 2)
-    assert not decoded.label_map.any()
+    decoded = decode_results(results, CONFIG, 4, 4)
+    assert decoded.label_map.tolist() == [[255] * 4] * 3 + [[0] * 4]
     assert decoded.asides == ("relation",)
-    assert len(decoded.notes) == len(results) - 1
-    assert "polygonlabels" in decoded.notes[0]
-    assert any("region bare has no label" in note for note in decoded.notes)
-    assert any("region b has no brush pixels" in note for note in decoded.notes)
+    has_not = "which the labeling config does not have"
+    for note in (
+        "2 regions (p, b) without pixels, shape or label: left out",
+        f"region r1 of the control 'other', {has_not} for this image: unknown pixels",
+        "region r2 of 'other', which the labeling config has not: unknown pixels",
+        "region bare without a label: unknown pixels",
+        "region empty (cell) that covers no pixel",
+    ):
+        assert note in decoded.notes
+    assert len(decoded.notes) == 5
+
+
+def test_regions_of_other_tags_are_left_out() -> None:
+    """What is drawn on a second image is none of this one's pixels."""
+    other = replace(CONFIG, elsewhere=("second",))
+    decoded = decode_results([region(np.ones((2, 2), bool), to_name="second")], other, 2, 2)
+    assert not decoded.label_map.any()
+    assert decoded.notes == ("regions of 'second' were left out: only 'scan' is learned from",)
+
+
+def test_two_regions_of_one_id_are_both_kept() -> None:
+    """Imported results may repeat an id; other pixels under it are another region."""
+    left, right = np.zeros((2, 4), bool), np.zeros((2, 4), bool)
+    left[:, :2], right[:, 3:] = True, True
+    decoded = decode_results([region(left), region(right, "wall")], CONFIG, 2, 4)
+    assert decoded.label_map.tolist() == [[1, 1, 0, 2]] * 2
+    pairs = [region(mask, None, type="brush", from_name="paint") for mask in (left, right)] + [
+        region(mask, type="labels", value=region(mask)["value"] | {"labels": [name]})
+        for mask, name in ((right, "wall"), (left, "gap"))
+    ]
+    for each in pairs[2:]:
+        del each["value"]["brushlabels"]
+    decoded = decode_results(pairs, PAIR, 2, 4)
+    assert decoded.label_map.tolist() == [[3, 3, 0, 2]] * 2
+    assert decoded.notes == ()
+
+
+@pytest.mark.parametrize("number", [None, 7, "", "ü☃", "x" * 5000, {"a": 1}])
+def test_odd_ids_are_ids(number: Any) -> None:
+    """Whatever an id is, its region is read; without ids each result is a region."""
+    left, right = np.eye(3, dtype=bool), np.eye(3, dtype=bool)[::-1]
+    results = [region(left, id=number), region(right, "wall", id=number)]
+    decoded = decode_results(results, CONFIG, 3, 3)
+    assert decoded.label_map.tolist() == [[1, 0, 2], [0, 2, 0], [2, 0, 1]]
+    broken = region(left, "nope", id=number)
+    with pytest.raises(RegionError) as caught:
+        decode_results([broken], CONFIG, 3, 3)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "BrushLabels"},
+        {"type": "labels"},
+        {"type": "brush"},
+        {"original_width": "4", "original_height": " 4 "},
+        {"original_width": 4.0, "original_height": 4.0},
+        {"to_name": None},
+    ],
+)
+def test_other_spellings_are_read(changes: dict[str, Any]) -> None:
+    """Types in any case, labels under another key than the type's, and sizes as text."""
+    mask = np.eye(4, dtype=bool)
+    result = region(mask) | changes
+    if result["to_name"] is None:
+        del result["to_name"]
+    decoded = decode_results([result], CONFIG, 4, 4)
+    np.testing.assert_array_equal(decoded.label_map, mask)
+    assert decoded.notes == ()
+
+
+@pytest.mark.parametrize("key", ["touches", "maskDataURL"])
+def test_a_draft_of_a_brush_is_refused(key: str) -> None:
+    """A label whose pixels cannot be read makes the annotation unusable, and says why."""
+    value = {"format": "rle", key: [{"points": [1, 2]}], "brushlabels": ["cell"]}
+    with pytest.raises(RegionError, match=f"r1 has the label 'cell'.*{key}.*submit it again"):
+        decode_results([region(np.eye(3, dtype=bool), value=value)], CONFIG, 3, 3)
+
+
+def test_a_type_that_is_not_known_is_unknown() -> None:
+    """A labelled region of a type to come covers pixels of which nothing is known."""
+    mask = np.eye(3, dtype=bool)
+    decoded = decode_results([region(mask, type="spraylabels")], CONFIG, 3, 3)
+    np.testing.assert_array_equal(decoded.label_map, mask * 255)
+    assert "'spraylabels', which is not read" in decoded.notes[0]
+
+
+@pytest.mark.parametrize("most", [255, 254, 200, 100, 3, 2, 1])
+def test_the_threshold_is_half_of_the_regions_own_maximum(most: int) -> None:
+    """A brush of low opacity covers what Label Studio shows of it."""
+    alpha = np.array([[0, most, max(most - 1, 1), most // 2 - 1 if most > 3 else 0]], np.uint8)
+    decoded = decode_results([region(alpha)], CONFIG, 1, 4)
+    assert decoded.label_map.tolist() == [[0, 1, 1, 0]]
 
 
 def test_a_rotated_view_changes_nothing() -> None:
