@@ -144,10 +144,12 @@ def show_status(context: "Context") -> None:
         catalog = context.catalog
         images = catalog.pool.images(project.id)
         current = catalog.models.current(project.id)
+        unfetched = len(catalog.work.unfetched(project.id))
         console.print(f"Project {project.id} ({project.title})", style="bold", markup=False)
         console.print(
             f"  images {len(images)}, tiles not asked about {len(catalog.pool.unasked(project.id))}"
             f", open tasks {len(catalog.work.tasks(project.id, open_only=True))}"
+            f"{f' ({unfetched} not looked at yet)' if unfetched else ''}"
             f", labelled {len(catalog.work.labelled(project.id))}"
             f", model {current.version if current else 'none yet'}"
         )

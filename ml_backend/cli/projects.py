@@ -42,6 +42,7 @@ def connect(
     """
     from ml_backend.errors import ConfigError
     from ml_backend.loop.connect import connect as join
+    from ml_backend.loop.existing import way_of
     from ml_backend.loop.reading import news
     from ml_backend.recipe import load_recipe
 
@@ -51,7 +52,7 @@ def connect(
         chosen = load_recipe(recipe) if recipe else None
         diff = _add_brush(context, project, tuple(label or ()), yes, as_json) if add_brush else ""
         done = join(context, project, chosen, trial=True)
-        said = news(done.project)
+        said, way = news(done.project), way_of(context, done.project)
         if as_json:
             values = {
                 "project": done.project.id,
@@ -60,13 +61,14 @@ def connect(
                 "page": done.page,
                 "labels": list(context.labels(done.project).names),
                 "tried": done.trial,
+                "batches": {"existing": way.existing, "pool": way.pool, "told": way.told},
                 "news": said,
                 "diff": diff,
             }
             typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
             return
         typer.echo(f"project {project} ({done.project.title}) ↔ {context.settings.public_url}")
-        for line in (f"open: {done.page}", f"tried: {done.trial}"):
+        for line in (f"open: {done.page}", f"tried: {done.trial}", f"batches: {way.told}"):
             typer.echo(f"  {line}")
         for line in said:
             typer.echo(f"  labels: {line}")

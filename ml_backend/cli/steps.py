@@ -75,7 +75,8 @@ def select(
 ) -> None:
     """Score the pool, choose the next batch and push it.
 
-    With --dry-run neither a round is recorded nor anything pushed, and Label Studio is not needed.
+    Tasks that are in Label Studio already are chosen as well, and listed in a tab. With --dry-run
+    neither a round is recorded nor anything pushed; Label Studio is asked for such tasks only.
     """
     if dry_run:
         _preview(home, project, sheet or Path("select-sheet.png"))

@@ -13,6 +13,7 @@ from ml_backend.export import Report as Written
 from ml_backend.export.items import check_name
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.drawings import Drawing, Wanted, drawings, moment_of
+from ml_backend.loop.existing import fetch_images
 from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.site import page_address
 from ml_backend.loop.stitch import Sources, stitched, stitched_objects
@@ -65,6 +66,8 @@ def export(
         EXPORTERS[name]  # an unknown one is said before anything is done
     project = context.catalog.projects.get(project_id)
     serving = Models(context).current(project) if wanted.model else None
+    if serving is not None:  # the images of open tasks that were there before
+        fetch_images(context, project, progress)
     found = drawings(context, project, wanted, serving.version if serving else None)
     first = next(found, None)
     if first is None and wanted.since is None:

@@ -3,7 +3,7 @@
 import logging
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import orjson
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import DataError, RegionError, StudioRefused
 from ml_backend.loop.context import Context, Progress, Report
+from ml_backend.loop.existing import fetch_images
 from ml_backend.loop.models import WHOLE, Likeliest, Models, Serving
 from ml_backend.masks.instances import Objects
 from ml_backend.masks.labels import LabelConfig
@@ -28,15 +29,43 @@ SPECKS = (64, 1024)  # pixels; smaller objects are left out of a prediction that
 
 
 def predict(context: Context, project_id: int, progress: Progress) -> Report:
-    """Show the current model's predictions on every open task that lacks them."""
+    """Show the current model's predictions on the open tasks that lack them.
+
+    Those are the tasks of the rounds: Label Studio serves what has predictions of the version that
+    is shown, the least sure first, so that *Label All Tasks* stays with the batch. Where nothing
+    is selected they are all tasks.
+    """
     project = context.catalog.projects.get(project_id)
     serving = Models(context).current(project)
     if serving is None:
         return Report("there is no model yet")
+    selects = project.recipe.loop.auto_select or context.catalog.rounds.any(project_id)
+    if not selects:
+        fetch_images(context, project, progress)
     tasks: dict[int, list[int]] = {}
     for task in context.catalog.work.tasks(project_id, open_only=True):
-        if task.tile_id is not None:
+        if task.tile_id is not None and (task.round_id is not None or not selects):
             tasks.setdefault(task.tile_id, []).append(task.id)
+    shown, reduced = show_predictions(context, project, serving, tasks, progress)
+    show_version(context, project_id, serving.version)
+    summary = f"{serving.version} shown on {shown} open tasks"
+    if reduced:
+        summary += f"; {reduced} predictions are too large to be shown whole, see the status"
+    numbers = {"version": serving.version, "shown": shown, "reduced": reduced}
+    return Report(summary, numbers)
+
+
+def show_predictions(
+    context: Context,
+    project: Project,
+    serving: Serving,
+    tasks: Mapping[int, Sequence[int]],
+    progress: Progress,
+) -> tuple[int, int]:
+    """Show a version on tasks, tile → its tasks, where it is not shown yet.
+
+    Returns how many tiles there were, and how many predictions are not shown whole.
+    """
     key = project.recipe.prediction.shown_key
     known = context.catalog.rounds.predictions(serving.version, tasks, key)
     waiting = [tile_id for tile_id in sorted(tasks) if not getattr(known.get(tile_id), "shown", 0)]
@@ -46,7 +75,7 @@ def predict(context: Context, project_id: int, progress: Progress) -> Report:
         part = [tiles[tile_id] for tile_id in waiting[start : start + CHUNK] if tile_id in tiles]
         made = predictions_for(context, project, serving, part)
         context.studio.post_predictions(
-            project_id,
+            project.id,
             [
                 {
                     "task": task_id,
@@ -62,12 +91,7 @@ def predict(context: Context, project_id: int, progress: Progress) -> Report:
         shown += len(made)
         reduced += sum(row.note is not None for row in made.values())
         progress(shown, len(waiting), f"{serving.version}: shown on {shown} tasks")
-    show_version(context, project_id, serving.version)
-    summary = f"{serving.version} shown on {shown} open tasks"
-    if reduced:
-        summary += f"; {reduced} predictions are too large to be shown whole, see the status"
-    numbers = {"version": serving.version, "shown": shown, "reduced": reduced}
-    return Report(summary, numbers)
+    return shown, reduced
 
 
 def show_version(context: Context, project_id: int, version: str) -> None:

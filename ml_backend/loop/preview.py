@@ -17,6 +17,7 @@ from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.due import batch_wanted
 from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.predict import readable_tiles
+from ml_backend.loop.refresh import pull_if_possible
 from ml_backend.loop.score import look_at, weights_of
 from ml_backend.loop.select import drafted
 from ml_backend.masks.sets import decided, on_top
@@ -66,13 +67,14 @@ class Preview:
 
 
 def preview(context: Context, project_id: int, progress: Progress) -> Preview:
-    """Choose what `select` would push now; Label Studio is not asked.
+    """Choose what `select` would push now.
 
-    A round that was chosen and not pushed to its end comes first, as it does there. While enough
-    tasks are open it is the batch that would be pushed if they were not. Raises `NotFound` when
+    Label Studio is asked, if it answers, which tasks are there, and for images of those. A round
+    that was chosen and not pushed to its end comes first, as it does there. While enough tasks are
+    open it is the batch that would be pushed if they were not. Raises `NotFound` when
     the pool is empty.
     """
-    project = context.catalog.projects.get(project_id)
+    project = pull_if_possible(context, context.catalog.projects.get(project_id), progress)
     rounds = context.catalog.rounds
     for record in rounds.all(project_id):
         if record.state == "chosen":

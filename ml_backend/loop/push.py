@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from ml_backend.errors import BrushloopError, LabelConfigError, StudioError, StudioRefused
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.models import Models
-from ml_backend.loop.predict import predictions_for, readable_tiles, regions_of, show_version
+from ml_backend.loop.predict import predictions_for, readable_tiles, regions_of
 from ml_backend.loop.site import image_prefix
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.recipe import Recipe
@@ -30,12 +30,14 @@ CHUNK = 10  # tasks an import: small enough to show progress, large enough to be
 def push(context: Context, project: Project, record: Round, progress: Progress) -> int:
     """Push what Label Studio does not have yet of a round; returns how many tasks that were.
 
-    Raises `StudioRefused` where Label Studio says no, and `LabelConfigError` where the labeling
-    config has no place for the images: then what did not arrive is not in the round
-    any more, and a round of which nothing arrived is forgotten. Whatever else cuts a push off is
-    carried on by the next one.
+    Tiles that a task shows already, whoever made it, are not pushed. Raises `StudioRefused` where
+    Label Studio says no, and `LabelConfigError` where the labeling config has no place for the
+    images: then what did not arrive is not in the round any more, and a round of which nothing
+    arrived is forgotten. Whatever else cuts a push off is carried on by the next one.
     """
     have = _arrived(context, project, record)
+    theirs = context.catalog.work.existing(project.id, deleted=True).values()
+    have |= {tile_id for tile_id in theirs if tile_id is not None}
     waiting = [item.tile_id for item in record.chosen if item.tile_id not in have]
     tiles = context.catalog.pool.by_ids(waiting)
     serving = Models(context).current(project)
@@ -48,9 +50,6 @@ def push(context: Context, project: Project, record: Round, progress: Progress) 
         except (StudioRefused, LabelConfigError) as error:
             raise _taken_back(context, project, record, error) from error
         progress(pushed, len(waiting), f"round {record.number}: {pushed} tasks pushed")
-    context.catalog.rounds.mark_pushed(record.id)
-    if serving is not None:
-        show_version(context, project.id, serving.version)
     return pushed
 
 

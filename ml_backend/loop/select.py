@@ -1,8 +1,8 @@
-"""Choosing the next batch, writing it down, and pushing it to Label Studio.
+"""Choosing the next batch, writing it down, and bringing it to Label Studio.
 
-The round is recorded before anything of it leaves the house. A push that was cut off is
-finished by the next call, which first asks Label Studio what arrived: no tile is ever
-pushed twice.
+Chosen tiles are pushed as tasks, and chosen tasks that are there already are listed in a tab. The
+round is recorded before anything of it leaves the house. A push that was cut off is finished by
+the next call, which first asks Label Studio what arrived: no tile is ever pushed twice.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ml_backend.errors import LabelConfigError, StudioRefused
 from ml_backend.loop.choose import Known, choose, column_of
 from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.due import batch_wanted
+from ml_backend.loop.existing import fetch_for_round
 from ml_backend.loop.models import Models, Serving
-from ml_backend.loop.predict import readable_tiles
+from ml_backend.loop.predict import readable_tiles, show_predictions, show_version
 from ml_backend.loop.push import push
+from ml_backend.loop.refresh import pull_existing
 from ml_backend.loop.score import embed_tiles, score_pool
+from ml_backend.loop.tab import chosen_existing, list_round
 from ml_backend.store.rows import Project, Round, Tile
 
 FIRST_LOOK = 2000  # tiles that a first batch is chosen among: a minute or so of reading images
@@ -33,7 +37,7 @@ class Draft:
 
 def select(context: Context, project_id: int, progress: Progress) -> Report:
     """Push the next batch, or finish one that was cut off; nothing while plenty is open."""
-    project = context.catalog.projects.get(project_id)
+    project = pull_existing(context, context.catalog.projects.get(project_id), progress)
     for record in context.catalog.rounds.all(project_id):
         if record.state == "chosen":
             return _finish(context, project, record, progress)
@@ -54,6 +58,8 @@ def drafted(
 
     Called again it gives the same round, as long as pool, model and recipe are the same.
     """
+    number = context.catalog.rounds.next_number(project.id)
+    fetch_for_round(context, project, number, progress, has_model=serving is not None)
     if serving is not None:
         score_pool(context, project, serving, progress)
     tiles = context.catalog.pool.unasked(project.id)
@@ -63,7 +69,6 @@ def drafted(
         known = _seen(context, project, serving, progress)
     else:
         known = _unseen(context, project, tiles, progress)
-    number = context.catalog.rounds.next_number(project.id)
     return Draft(choose(tiles, known, project.recipe, number, serving), known)
 
 
@@ -109,8 +114,30 @@ def _unseen(context: Context, project: Project, tiles: Sequence[Tile], progress:
 
 
 def _finish(context: Context, project: Project, record: Round, progress: Progress) -> Report:
-    pushed = push(context, project, record, progress)
+    """Bring a recorded round to Label Studio, whole, and say so."""
+    work, rounds = context.catalog.work, context.catalog.rounds
+    serving = Models(context).current(project)
+    existing = chosen_existing(context, project, record)
+    if serving is not None:
+        tasks = {task.tile_id: [task.id] for task in existing if task.tile_id is not None}
+        show_predictions(context, project, serving, tasks, progress)
+    try:
+        pushed = push(context, project, record, progress)
+    except (StudioRefused, LabelConfigError):
+        if existing:  # the round goes on with them
+            list_round(context, project, record, existing, by_score=serving is not None)
+            work.assign_round(record.id, [task.id for task in existing])
+        raise
+    lines, numbers = [f"{pushed} tasks pushed"] if pushed or not existing else [], {}
+    if work.existing(project.id):
+        line, url = list_round(context, project, record, existing, by_score=serving is not None)
+        lines += [f"{len(existing)} tasks that were there before", line]
+        numbers = {"existing": len(existing), "tab": url}
+    work.assign_round(record.id, [task.id for task in existing])
+    rounds.mark_pushed(record.id)
+    if serving is not None:
+        show_version(context, project.id, serving.version)
     return Report(
-        f"round {record.number}: {pushed} tasks pushed, chosen by {record.strategy}",
-        {"round": record.number, "pushed": pushed, "strategy": record.strategy},
+        f"round {record.number}: {', '.join(lines)}, chosen by {record.strategy}",
+        {"round": record.number, "pushed": pushed, "strategy": record.strategy} | numbers,
     )

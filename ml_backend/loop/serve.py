@@ -97,7 +97,7 @@ class Service:
 
     def _bring_along(self, project: Project, task: Mapping[str, Any], uri: str) -> Tile:
         tile = add_studio_image(self._context, project.id, uri)
-        if task.get("id"):  # people are asked about it already, so no round may choose it
+        if task.get("id"):  # the task that a round chooses, if it does
             row = Task(int(task["id"]), tile.id, uri)
             self._context.catalog.work.save_tasks(project.id, [row])
         return tile

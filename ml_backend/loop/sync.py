@@ -54,6 +54,11 @@ def sync(context: Context, project_id: int, progress: Progress) -> Report:
     )
 
 
+def refresh(context: Context, project_id: int, progress: Progress) -> Project:
+    """Bring the catalog up to date and decide nothing; returns the project as it is then."""
+    return _pull(context, project_id, _Tally(), progress)
+
+
 def _pull(context: Context, project_id: int, tally: _Tally, progress: Progress) -> Project:
     """Store what changed, then look for tasks that were deleted."""
     for last in (False, True):
@@ -98,7 +103,7 @@ def _heal(context: Context, project: Project, tally: _Tally) -> None:
     """Read tasks that no change tells of: above all those whose image could not be used."""
     readable = []
     for task in context.catalog.work.unread(project.id, HEAL):
-        if task.tile_id is None:
+        if task.tile_id is None and task.reason is not None:
             try:
                 tile = add_studio_image(context, project.id, task.uri)
             except DataError:
@@ -134,7 +139,10 @@ def _store(
 def _place(
     context: Context, project: Project, labels: LabelConfig, info: TaskInfo, before: Task | None
 ) -> tuple[Task, Tile | None]:
-    """Find the tile that a task shows; a task that we did not push brings its image along."""
+    """Find the tile that a task shows; a task that we did not push brings its image along.
+
+    It is fetched once somebody has annotated it, or once it may be chosen (`existing.py`).
+    """
     uri = labels.image.read(info.data)
     same = before is not None and before.uri == uri
     round_id = before.round_id if before and same else None
@@ -145,8 +153,10 @@ def _place(
     try:
         if tile_id is not None:
             tile = context.catalog.pool.tile(tile_id)
-        else:
+        elif info.annotations:
             tile = add_studio_image(context, project.id, uri)
+        else:
+            reason = before.reason if before and same else None
     except DataError as error:
         reason = str(error)
     task = Task(info.id, tile.id if tile else None, uri, round_id, info.updated_at, False, reason)

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, Select, exists, func, insert, or_, select, update
+from sqlalchemy import Row, Select, and_, exists, func, insert, or_, select, update
 
 from ml_backend.errors import NotFound
 from ml_backend.store.database import Database
 from ml_backend.store.frames import Frame
 from ml_backend.store.rows import Image, Labelled, Tile
-from ml_backend.store.schema import images, round_tiles, tasks, tiles
+from ml_backend.store.schema import annotations, images, round_tiles, tasks, tiles
 
 Box = tuple[int, int, int, int]  # x, y, width, height
 
@@ -122,9 +122,10 @@ class PoolTables:
         return {tile.id: tile for tile in self._tiles(_TILE.where(tiles.c.id.in_(tile_ids)))}
 
     def unasked(self, project_id: int) -> list[Tile]:
-        """Tiles that no round chose and no task shows: what may still be chosen, by id.
+        """Tiles that may still be chosen, by id: no round chose them, nobody annotated them.
 
-        A picture that is there under several names is one: the first of them stands for all.
+        A tile that tasks show is one of them while a task of it is open. A picture that is there
+        under several names is one: the first of them stands for all.
         """
         seen = {tile.content for tile in self.asked(project_id)}
         found = []
@@ -143,7 +144,7 @@ class PoolTables:
         return bool(self.unasked(project_id))  # what is left may be twins of what was asked
 
     def asked(self, project_id: int) -> list[Tile]:
-        """Tiles of ready images that a round chose or a task shows, by id."""
+        """Tiles of ready images that may not be chosen any more, by id."""
         ready = images.c.status == "ready"
         return self._tiles(_TILE.where(tiles.c.project_id == project_id, ready, _ASKED))
 
@@ -181,9 +182,15 @@ _TILE: Select[tuple[object, ...]] = select(
     tiles, *(images.c[name].label(f"image_{name}") for name in (*_IMAGE_COLUMNS, "id"))
 ).join(images, images.c.id == tiles.c.image_id)
 _READY = _TILE.where(images.c.role == "pool", images.c.status == "ready")
+_TASK = tasks.c.tile_id == tiles.c.id
+_ANSWER = exists().where(annotations.c.task_id == tasks.c.id, ~annotations.c.deleted)
 _ASKED = or_(
     exists().where(round_tiles.c.tile_id == tiles.c.id),
-    exists().where(tasks.c.tile_id == tiles.c.id),
+    exists().where(_TASK, ~tasks.c.deleted, _ANSWER),
+    and_(  # a tile of nothing but deleted tasks is one that people did not want
+        exists().where(_TASK),
+        ~exists().where(_TASK, ~tasks.c.deleted),
+    ),
 )
 _UNASKED = _READY.where(~_ASKED)
 

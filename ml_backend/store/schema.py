@@ -137,7 +137,7 @@ tasks = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     _project(),
-    Column("tile_id", ForeignKey("tiles.id")),  # None: its image cannot be used, see reason
+    Column("tile_id", ForeignKey("tiles.id")),  # None: not fetched yet, or unusable, see reason
     Column("round_id", ForeignKey("rounds.id")),
     Column("uri", Text, nullable=False),
     Column("updated_at", String(40)),

@@ -65,6 +65,32 @@ class Work:
             ~_answered(),
         )
 
+    def unfetched(self, project_id: int) -> list[Task]:
+        """Open tasks whose image nobody has asked for yet, by id."""
+        query = select(tasks).where(
+            tasks.c.project_id == project_id, ~tasks.c.deleted, _unfetched(), ~_answered()
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(tasks.c.id)).all()
+        return [_task(row) for row in rows]
+
+    def existing(self, project_id: int, *, deleted: bool = False) -> dict[int, int | None]:
+        """Tasks that no round chose → their tiles, if these are known; `deleted` ones as well."""
+        query = select(tasks.c.id, tasks.c.tile_id).where(
+            tasks.c.project_id == project_id, tasks.c.round_id.is_(None)
+        )
+        if not deleted:
+            query = query.where(~tasks.c.deleted)
+        with self._database.read() as connection:
+            return {row.id: row.tile_id for row in connection.execute(query.order_by(tasks.c.id))}
+
+    def assign_round(self, round_id: int, task_ids: Collection[int]) -> None:
+        """Have tasks that were there before be those of a round."""
+        with self._database.write() as connection:
+            for task_id in task_ids:
+                statement = update(tasks).where(tasks.c.id == task_id)
+                connection.execute(statement.values(round_id=round_id))
+
     def first_answer(self, project_id: int) -> str | None:
         """When the first annotation was made that is still there, by Label Studio's clock."""
         query = select(func.min(annotations.c.created_at)).where(
@@ -112,7 +138,7 @@ class Work:
 
         Of many, chance decides, so that none starves.
         """
-        lacking = tasks.c.tile_id.is_(None) | tasks.c.updated_at.is_(None)
+        lacking = (tasks.c.tile_id.is_(None) & ~_unfetched()) | tasks.c.updated_at.is_(None)
         query = select(tasks).where(tasks.c.project_id == project_id, ~tasks.c.deleted, lacking)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(func.random()).limit(limit)).all()
@@ -253,6 +279,11 @@ def _usable(project_id: int) -> Select[tuple[Any, ...]]:
         )
         .order_by(annotations.c.updated_at, annotations.c.id)
     )
+
+
+def _unfetched() -> ColumnElement[bool]:
+    """Whether nobody has asked for the image of a task: there is neither a tile nor a reason."""
+    return tasks.c.tile_id.is_(None) & tasks.c.reason.is_(None)
 
 
 def _answered() -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from ml_backend.studio import files, pages, tasks, wiring
+from ml_backend.studio import files, pages, tasks, views, wiring
 from ml_backend.studio.models import (
     PROJECT_FIELDS,
     BackendInfo,
@@ -23,6 +23,7 @@ from ml_backend.studio.models import (
 )
 from ml_backend.studio.tokens import TokenKind
 from ml_backend.studio.transport import Transport
+from ml_backend.studio.views import ViewInfo
 
 _PROJECT_PAGE = 100
 
@@ -225,6 +226,18 @@ class Studio:
         return tasks.create_annotation(
             self._http, task_id, result, parent_prediction=parent_prediction, lead_time=lead_time
         )
+
+    def views(self, project_id: int) -> list[ViewInfo]:
+        """The tabs of the project's data manager, from left to right."""
+        return views.views(self._http, project_id)
+
+    def save_view(self, project_id: int, title: str, task_ids: Sequence[int], *, order: str) -> int:
+        """Have a tab list exactly these tasks, by the column `order` → its id. May be repeated."""
+        return views.save_view(self._http, project_id, title, task_ids, order)
+
+    def delete_view(self, view_id: int) -> None:
+        """Remove a tab; its tasks stay."""
+        views.delete_view(self._http, view_id)
 
     def backends(self, project_id: int) -> list[BackendInfo]:
         """The project's ML backends, after Label Studio has asked each for its health."""

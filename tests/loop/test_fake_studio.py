@@ -12,6 +12,7 @@ from support.tasks import LABEL_CONFIG, png, region
 
 from ml_backend.errors import ImageUnreadable, StudioRefused
 from ml_backend.studio import tasks as tasks_module
+from ml_backend.studio.views import BY_ID, LEAST_SURE_FIRST
 
 _numbers = itertools.count(1)
 
@@ -233,6 +234,41 @@ class Conformance:
         assert self.index(studio, project, since) == {}
         assert list(self.index(studio, project)) == tasks[1:]
         assert studio.get_project(project.id).task_count == studio.count_tasks(project.id) == 2
+
+    def test_a_tab_lists_its_tasks_by_their_scores(self, studio, project, tasks):
+        """The lowest score of the version that is shown first; no others, and none that is gone.
+
+        Beside the first tab that a project gets is one with everything.
+        """
+        scores = zip(tasks, (0.7, 0.2, 0.5), strict=True)
+        rows = [
+            {"task": number, "result": [region()], "score": score, "model_version": "v2"}
+            for number, score in scores
+        ]
+        studio.post_predictions(project.id, [rows[2], *rows[:2]])
+        studio.set_model_version(project.id, "v2")
+        more = studio.import_tasks(project.id, [{"data": {"image": "/none.png"}}])
+        view = studio.save_view(project.id, "Round 1", tasks, order=LEAST_SURE_FIRST)
+        assert studio.listed(view) == [tasks[1], tasks[2], tasks[0]]
+        everything, found = studio.views(project.id)
+        assert (everything.title, everything.task_ids) == ("Default", None)
+        assert studio.listed(everything.id) == [*tasks, *more]
+        assert (found.id, found.title, set(found.task_ids)) == (view, "Round 1", set(tasks))
+        studio.delete_task(tasks[2])
+        assert studio.listed(view) == [tasks[1], tasks[0]]
+
+    def test_a_tab_is_made_once_and_removed(self, studio, project, tasks):
+        """Saved again it lists other tasks; a person's tab of the same title is left alone."""
+        theirs = studio.make_view(project.id, {"title": "Round 1", "type": "list"})
+        view = studio.save_view(project.id, "Round 1", tasks[:1], order=BY_ID)
+        assert studio.save_view(project.id, "Round 1", tasks[::2], order=BY_ID) == view
+        assert studio.listed(view) == tasks[::2]
+        assert [row.id for row in studio.views(project.id)] == [theirs, view]
+        studio.delete_view(view)
+        assert [row.id for row in studio.views(project.id)] == [theirs]
+        assert studio.listed(theirs) == tasks
+        with pytest.raises(StudioRefused):
+            studio.delete_view(view)
 
 
 class Tokens:

@@ -96,15 +96,16 @@ def test_a_pushed_task_gets_what_was_pushed(trained, service):
         assert answer["model_version"] == shown["model_version"]
 
 
-def test_a_foreign_task_is_predicted_and_not_asked_again(trained, service):
-    """Its image is fetched once, and no round chooses it, for people have it already."""
+def test_a_foreign_task_is_predicted_and_fetched_once(trained, service):
+    """It may be chosen like any tile, but as the task that it is."""
     task_id = own_task(trained)
     (answer,) = ask(trained, service, task_id)
     said = decode_results(answer["result"], trained.labels, 32, 32).label_map
     serving = Models(trained.context).current(trained.project)
     assert np.array_equal(said, serving.label_map(picture(70)[0], ["cell"]))
     tile_id = trained.catalog.work.task(task_id).tile_id
-    assert tile_id not in {t.id for t in trained.catalog.pool.unasked(trained.project_id)}
+    assert tile_id in {t.id for t in trained.catalog.pool.unasked(trained.project_id)}
+    assert tile_id in trained.catalog.work.existing(trained.project_id).values()
     assert ask(trained, service, task_id) == [answer]
     assert trained.studio.calls.count("download") == 1
 

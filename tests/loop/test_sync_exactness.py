@@ -339,7 +339,6 @@ def seen(house):
     found = {}
     for task in house.catalog.work.tasks(house.project_id):
         tile = house.catalog.pool.tile(task.tile_id) if task.tile_id else None
-        assert (tile is None) == (task.reason is not None)
         rows = house.catalog.work.annotations(house.project_id, task_id=task.id)
         answers = {}
         for row in rows:
@@ -348,10 +347,22 @@ def seen(house):
             assert row.usable or row.cancelled or row.reason or row.deleted
             if not row.deleted:
                 answers[row.id] = (row.cancelled, row.ground_truth, row.updated_at, mask)
-        found[task.id] = (task.updated_at, tile.image.sha256 if tile else None, answers)
+        found[task.id] = (task.updated_at, content(house, task, tile, answers), answers)
     blobs = house.context.blobs.list("images")
     assert len(blobs) == len({image.sha256 for image in house.catalog.pool.images(1)})
     return found
+
+
+def content(house, task, tile, answers):
+    """The digest of a task's image; it is fetched once somebody has annotated the task."""
+    if tile is not None:
+        assert task.reason is None
+        return tile.image.sha256
+    if task.reason is None:
+        assert not answers
+        file = house.studio.files.get(task.uri)
+        return hashlib.sha256(file).hexdigest() if file else None
+    return None
 
 
 @pytest.fixture(autouse=True)

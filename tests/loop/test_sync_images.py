@@ -43,6 +43,7 @@ def test_an_image_is_fetched_once(house):
     """Neither another poll, nor annotations, nor reading everything again fetch it again."""
     (task,) = uploaded(house, 1)
     house.step("sync")
+    assert house.studio.calls.count("download") == 0, "nobody has annotated it yet"
     house.studio.create_annotation(task, house.regions(picture(1)[1]))
     house.step("sync")
     house.catalog.projects.set_cursor(house.project_id, None)
@@ -54,6 +55,8 @@ def test_an_image_is_fetched_once(house):
 def test_one_content_is_one_image(house):
     """Two uploads of the same bytes are kept once, and stand on one side of the split."""
     first, second, other = uploaded(house, 1, 1, 2)
+    for task in (first, second, other):
+        house.studio.create_annotation(task, [])
     house.step("sync")
     tiles = {task: house.catalog.work.task(task).tile_id for task in (first, second, other)}
     assert tiles[first] == tiles[second] != tiles[other]

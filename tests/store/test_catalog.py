@@ -95,11 +95,21 @@ def test_image_keeps_its_split_when_added_again(catalog: Catalog) -> None:
     assert len(catalog.pool.tiles(7)) == 3
 
 
-def test_a_tile_is_unasked_until_a_round_or_a_task_has_it(catalog: Catalog) -> None:
-    """What a round chose, or a task shows, is never offered again."""
+def test_a_tile_is_unasked_until_a_round_or_an_answer_has_it(catalog: Catalog) -> None:
+    """What a round chose, somebody annotated or skipped, or deleted tasks showed, is done with."""
     catalog.pool.add_image(7, IMAGE, BOXES)
     left, right = catalog.pool.unasked(7)
-    catalog.work.save_tasks(7, [Task(1, left.id, "/data/upload/a.png")])
+    catalog.work.save_tasks(7, [Task(1, left.id, "/data/upload/a.png"), Task(2, left.id, "b")])
+    catalog.work.mark_deleted([2])
+    assert [tile.id for tile in catalog.pool.unasked(7)] == [left.id, right.id]
+    assert catalog.pool.asked(7) == []
+    for answer in (annotation(1), annotation(1, cancelled=True, mask=None, usable=False)):
+        catalog.work.save_annotations(7, 1, [answer])
+        assert [tile.id for tile in catalog.pool.unasked(7)] == [right.id]
+        assert [tile.id for tile in catalog.pool.asked(7)] == [left.id]
+    catalog.work.save_annotations(7, 1, [])
+    assert [tile.id for tile in catalog.pool.unasked(7)] == [left.id, right.id]
+    catalog.work.mark_deleted([1])
     assert [tile.id for tile in catalog.pool.unasked(7)] == [right.id]
     record = Round(
         1, "random", 0, None, {}, 2, None, None, "chosen", (Chosen(right.id, None, "audit"),)
@@ -277,6 +287,7 @@ def test_one_picture_is_offered_once(catalog: Catalog) -> None:
     assert [tile.image.name for tile in offered] == ["a.png", "a.png", "d.png", "d.png"]
     second = next(t for t in catalog.pool.tiles(7) if t.image.name == "b.png")
     catalog.work.save_tasks(7, [Task(1, second.id, "u")])
+    catalog.work.save_annotations(7, 1, [annotation(1)])
     assert [tile.id for tile in catalog.pool.asked(7)] == [second.id]
     offered = catalog.pool.unasked(7)
     assert [tile.image.name for tile in offered] == ["a.png", "d.png", "d.png"]
@@ -385,7 +396,35 @@ def test_whether_anything_may_still_be_chosen(catalog: Catalog) -> None:
     assert catalog.pool.any_unasked(7)
     left, right = catalog.pool.unasked(7)
     catalog.work.save_tasks(7, [Task(1, left.id, "u"), Task(2, right.id, "u")])
+    assert catalog.pool.any_unasked(7)
+    for task in (1, 2):
+        catalog.work.save_annotations(7, task, [annotation(task, task=task)])
     assert not catalog.pool.any_unasked(7)
+
+
+def test_images_wait_until_somebody_asks_for_them(catalog: Catalog) -> None:
+    """An open task without tile and reason waits; what no round chose was there before."""
+    catalog.pool.add_image(7, IMAGE, BOXES)
+    tile = catalog.pool.unasked(7)[0]
+    rows = [
+        Task(1, tile.id, "u", updated_at="then"),
+        Task(2, None, "v", updated_at="then"),
+        Task(3, None, "w", updated_at="then", reason="gone"),
+        Task(4, None, "x", updated_at="then"),
+    ]
+    catalog.work.save_tasks(7, rows)
+    catalog.work.save_annotations(7, 4, [annotation(1, task=4)])
+    assert catalog.work.unfetched(7) == [rows[1]]
+    assert [task.id for task in catalog.work.unread(7, 9)] == [3]
+    assert catalog.work.existing(7) == {1: tile.id, 2: None, 3: None, 4: None}
+    record = Round(
+        1, "random", 0, None, {}, 2, None, None, "chosen", (Chosen(tile.id, None, "audit"),)
+    )
+    catalog.work.assign_round(catalog.rounds.add(7, record).id, [1])
+    catalog.work.mark_deleted([2])
+    assert catalog.work.existing(7) == {3: None, 4: None}
+    assert catalog.work.existing(7, deleted=True) == {2: None, 3: None, 4: None}
+    assert catalog.work.waiting(7) == 1
 
 
 def test_what_trainings_learned(catalog: Catalog) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from ml_backend.errors import ImageUnreadable, StudioMissing, StudioRefused
 from ml_backend.studio.models import Changes, ProjectInfo, TaskInfo, User
+from ml_backend.studio.views import ViewInfo
 
 _BREAK_EVEN = 20 / 1000  # of the tasks: more predictions than this go in bulk
 
@@ -39,6 +40,7 @@ class FakeStudio:
         self.fail_after = {}
         self.imports = []
         self.samplings = {}
+        self.view_rows = {}
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self._ids = itertools.count(1)
         self.tick = lambda: self.now + timedelta(seconds=1)
@@ -290,6 +292,61 @@ class FakeStudio:
         if task_id not in self.tasks:
             raise StudioRefused(f"DELETE /api/tasks/{task_id}: 404")
         del self.tasks[task_id]
+
+    def views(self, project_id):
+        """Tabs of a project, in the order in which they were made."""
+        self._begin("views")
+        return [
+            ViewInfo.parse({"id": number} | row)
+            for number, row in self.view_rows.items()
+            if row["project"] == project_id
+        ]
+
+    def make_view(self, project_id, data):
+        """Press the plus, or the API."""
+        number = next(self._ids)
+        self.view_rows[number] = {"project": project_id, "data": copy.deepcopy(data)}
+        return number
+
+    def save_view(self, project_id, title, task_ids, *, order):
+        """List tasks in a tab; the first tab of all has another beside it."""
+        self._begin("save_view")
+        items = [
+            {"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": number}
+            for number in task_ids
+        ]
+        data = {"title": title, "filters": {"items": items}, "ordering": [order]}
+        there = self.views(project_id)
+        if not there:
+            self.make_view(project_id, {"title": "Default"})
+        same = [row for row in there if row.title == title and row.task_ids is not None]
+        number = same[0].id if same else self.make_view(project_id, {})
+        self.view_rows[number]["data"] = data
+        self._end("save_view")
+        return number
+
+    def delete_view(self, view_id):
+        """Close a tab."""
+        if view_id not in self.view_rows:
+            raise StudioRefused(f"DELETE /api/dm/views/{view_id}/: 404")
+        del self.view_rows[view_id]
+
+    def listed(self, view_id):
+        """Tasks of a tab as the data manager lists them: a score that there is none of is last."""
+        data = self.view_rows[view_id]["data"]
+        items = data.get("filters", {}).get("items", ())
+        rows = self.rows(self.view_rows[view_id]["project"])
+        if items:
+            wanted = {item["value"] for item in items}
+            rows = [row for row in rows if row["id"] in wanted]
+        if data.get("ordering") == ["tasks:predictions_score"]:
+            rows.sort(key=self._score)
+        return [row["id"] for row in rows]
+
+    def _score(self, row):
+        shown = self.projects[row["project"]]["model_version"]
+        found = [one["score"] for one in row["predictions"] if one["model_version"] == shown]
+        return sum(found) / len(found) if found else float("inf")
 
     def connect_backend(self, project_id, url, title, user, password):
         """Register once; the backend's title becomes the shown version."""

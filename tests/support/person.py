@@ -36,3 +36,13 @@ class PersonsStudio(Studio):
     def delete_task(self, task_id):
         """Delete."""
         self._http.json("DELETE", f"/api/tasks/{task_id}/")
+
+    def make_view(self, project_id, data):
+        """Press the plus."""
+        body = {"project": project_id, "data": data}
+        return self._http.json("POST", "/api/dm/views/", body=body)["id"]
+
+    def listed(self, view_id):
+        """Look at a tab: its tasks from top to bottom."""
+        answer = self._http.json("GET", "/api/tasks", params={"view": view_id, "page_size": 1000})
+        return [row["id"] for row in answer["tasks"]]

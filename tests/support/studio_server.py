@@ -103,6 +103,9 @@ class StudioServer:
 
     def tasks(self, params):
         """Answer `GET /api/tasks`."""
+        if "view" in params:
+            ids = self.fake.listed(int(params["view"]))
+            return {"total": len(ids), "tasks": [{"id": number} for number in ids]}
         query = json.loads(params.get("query", "{}"))
         project = int(params["project"])
         rows = _chosen(self.fake.rows(project), query)
@@ -249,6 +252,11 @@ def _project(server, _params, _given, number):
     return vars(info) | {"task_number": info.task_count}
 
 
+def _patch_project(server, _params, given, number):
+    server.fake.set_model_version(number, given["model_version"], sampling=given.get("sampling"))
+    return _project(server, {}, None, number)
+
+
 def _projects(server, params, _given):
     found = server.fake.find_project(params["title"])
     return {"results": [_project(server, {}, None, found.id)] if found else [], "next": None}
@@ -311,6 +319,25 @@ def _patch_task(server, _params, given, number):
     return {}
 
 
+def _views(server, params, _given):
+    rows = server.fake.view_rows.items()
+    project = int(params["project"])
+    return [{"id": number} | row for number, row in rows if row["project"] == project]
+
+
+def _make_view(server, _params, given):
+    return {"id": server.fake.make_view(given["project"], given["data"])}
+
+
+def _patch_view(server, _params, given, number):
+    server.fake.view_rows[number]["data"] = given["data"]
+    return {}
+
+
+def _delete_view(server, _params, _given, number):
+    server.fake.delete_view(number)
+
+
 def _predict(server, _params, given):
     server.fake.add_predictions([given], moves=True)
     return {}
@@ -323,6 +350,7 @@ def _predict_many(server, _params, given, _number):
 
 _ROUTES = [
     ("GET", r"/api/projects/(\d+)", _project),
+    ("PATCH", r"/api/projects/(\d+)", _patch_project),
     ("GET", "/api/projects", _projects),
     ("POST", "/api/projects", _make_project),
     ("POST", r"/api/projects/(\d+)/import", _import),
@@ -334,6 +362,10 @@ _ROUTES = [
     ("POST", r"/api/tasks/(\d+)/annotations/", _annotate),
     ("PATCH", r"/api/annotations/(\d+)/", _edit),
     ("DELETE", r"/api/annotations/(\d+)/", _delete),
+    ("GET", "/api/dm/views/", _views),
+    ("POST", "/api/dm/views/", _make_view),
+    ("PATCH", r"/api/dm/views/(\d+)/", _patch_view),
+    ("DELETE", r"/api/dm/views/(\d+)/", _delete_view),
     ("POST", "/api/predictions", _predict),
     ("POST", r"/api/projects/(\d+)/import/predictions", _predict_many),
 ]
