@@ -191,6 +191,8 @@ def _show_unused(context: "Context", project: "Project") -> None:
     from ml_backend.loop.reading import news
     from ml_backend.loop.unused import asides, unused
 
+    for line in _intake_lines(context, project.id):
+        console.print(f"  last pool add: {line}", markup=False, soft_wrap=True)
     for line in news(project):
         console.print(f"  labels: {line}", markup=False, soft_wrap=True)
     if few := waiting(context, project.id):
@@ -201,6 +203,16 @@ def _show_unused(context: "Context", project: "Project") -> None:
         console.print(f"  {item.what}: {item.reason}{links}", markup=False, soft_wrap=True)
     if rest := asides(context, project.id):
         console.print(f"  {rest}", markup=False, soft_wrap=True)
+
+
+def _intake_lines(context: "Context", project_id: int) -> list[str]:
+    """What the last `pool add` left out, chose or doubted; images set aside are told apart."""
+    from ml_backend.loop.pool import last_intake
+
+    summary = last_intake(context, project_id)
+    if summary is None:
+        return []
+    return list(summary.lines(("chosen", "passed_over", "unpaired", "warnings")))
 
 
 def show_findings(findings: "Sequence[Finding]") -> None:

@@ -4,7 +4,7 @@ One type for every command that reads files of people, so that nothing is left o
 exact, or refused, or told.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -78,9 +78,9 @@ class Summary:
         """Count the files of a kind."""
         return sum(group.count for group in self.groups(kind))
 
-    def lines(self) -> Iterator[str]:
-        """Say everything for people, a line a group."""
-        for kind in KINDS:
+    def lines(self, kinds: Sequence[Kind] = KINDS) -> Iterator[str]:
+        """Say for people what there is of these kinds, a line a group."""
+        for kind in kinds:
             for group in self.groups(kind):
                 yield f"{_HEADS[kind]} {group}"
 

@@ -140,6 +140,7 @@ def test_a_round_by_hand(house):
     for number in range(8):
         save_picture(house.images / f"{number}.png", number)
     (house.images / "bad.png").write_bytes(b"nothing")
+    (house.images / "scan.nd2").write_bytes(b"a microscope's own")
     output = run("pool", "add", str(house.images))
     assert "8 images, 8 tiles to ask about, 0 images with masks" in output
     assert "set aside 1: bad.png" in output
@@ -154,6 +155,8 @@ def test_a_round_by_hand(house):
     status = run("status")
     assert "labelled 4" in status
     assert "bad.png" in status
+    assert "last pool add: passed over 1: " in status
+    assert "scan.nd2" in status
     assert "png: 8 images" in run("export", "out", "--format", "png")
     assert Path("out/png/0.png").exists()
     assert not Path("out/coco.json").exists()
