@@ -14,6 +14,7 @@ MEASURES = {
     "transfer": "what augmentations are worth from a clean source to a noisy target",
     "instances": "touching nuclei found by the watershed against connected components",
     "byol": "trainings on few labelled tiles, from random weights and after BYOL",
+    "images": "matching masks with images by the number of files",
     "glands": "the recipe for stained tissue: BYOL and suggestive batches, with and without",
 }
 
@@ -71,5 +72,6 @@ OPTIONS: dict[str, tuple[Callable[[ArgumentParser], None], ...]] = {
     "transfer": (quick, out),
     "instances": (quick, out),
     "byol": (pairs(5), byol),
+    "images": (quick,),
     "glands": (pairs(3),),
 }

@@ -111,7 +111,7 @@ class ImageIndex:
 
     def __init__(
         self,
-        images: Sequence[str],
+        images: Sequence[Name],
         labels: Labels,
         stacks: Collection[str] = (),
         aliases: Mapping[str, str] | None = None,
@@ -120,14 +120,13 @@ class ImageIndex:
         self._labels, self._stacks = labels, frozenset(stacks)
         self._series: set[str] = set()  # what is common to images that are numbered
         self.places: set[tuple[str, ...]] = set()
-        for image in images:
-            name = parse(image)
+        for name in images:
             self._add(name, name)
             self.places.add(name.place)
             if found := numbered(name.stem):
                 self._series.add(found[0])
-            other = (aliases or {}).get(image)
-            if other is not None and other != image:
+            other = (aliases or {}).get(name.text)
+            if other is not None and other != name.text:
                 self._add(parse(other), name)
 
     def _add(self, called: Name, image: Name) -> None:

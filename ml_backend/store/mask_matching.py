@@ -91,12 +91,13 @@ def match_masks(
     Raises `DataError` where no image has a mask though some fit, and where a pairing by number
     would work and was not asked for, or was asked for and does not work.
     """
-    folders = {folder for image in images for folder in parse(image).folders}
+    names = [parse(image) for image in images]
+    folders = {folder for image in names for folder in image.folders}
     named = Labels(labels)
     parsed = [parse_mask(mask, named, folders) for mask in masks]
     if match == "number":
-        return _match_numbers(images, parsed, labels)
-    index = ImageIndex(images, named, stacks, aliases)
+        return _match_numbers(names, parsed, labels)
+    index = ImageIndex(names, named, stacks, aliases)
     settlement = _Settlement(index, roots, {name.place for name, _ in parsed})
     for name, label in parsed:
         settlement.note(name, label)
@@ -105,7 +106,7 @@ def match_masks(
         return matches
     if matches.faults:
         raise DataError(next(iter(matches.faults.values())))
-    guessed = pair_by_number([parse(image) for image in images], [name for name, _ in parsed])
+    guessed = pair_by_number(names, [name for name, _ in parsed])
     if guessed:
         raise refuse_guess(guessed)
     return matches
@@ -122,9 +123,9 @@ def parse_mask(mask: str, labels: Labels, folders: Collection[str] = ()) -> tupl
 
 
 def _match_numbers(
-    images: Sequence[str], masks: Sequence[tuple[Name, str | None]], labels: Sequence[str]
+    names: Sequence[Name], masks: Sequence[tuple[Name, str | None]], labels: Sequence[str]
 ) -> Matches:
-    names = [parse(image) for image in images]
+    images = [name.text for name in names]
     by_label: dict[str | None, list[Name]] = {}
     for name, label in masks:
         by_label.setdefault(label if len(labels) > 1 else None, []).append(name)
@@ -233,6 +234,11 @@ def _choose(
     image: Name, claims: Sequence[Claim], labels: Sequence[str], roots: Roots
 ) -> Pair | str:
     """The masks of an image, or why there are too many."""
+    if len(claims) == 1 and claims[0].level != OBJECT:
+        [only] = claims
+        label = only.label if only.label in labels else None
+        how = only.how if label is None else "a file a label"
+        return Pair(how, (Part(only.mask.text, label, only.page),))
     best = min(claim.level for claim in claims)
     labelled = [claim for claim in claims if claim.label in labels]
     bare = [claim for claim in claims if claim.label not in labels]

@@ -7,8 +7,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 MASK_WORDS = frozenset({
     "mask", "masks", "label", "labels", "lbl", "seg", "segs", "segm", "segmentation",
@@ -72,8 +72,7 @@ def are_marks(found: Sequence[str], marks: frozenset[str] = MASK_WORDS) -> bool:
     return bool(found) and all(word in marks or plain(word) in marks for word in found)
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """A name: as found, its folders, and its stems, each an ending shorter than the one before.
 
     `stems` begin with the whole file name. `place` is the folder without the words that mark it as
@@ -104,13 +103,22 @@ class Name:
         """The same as if it did not lie in the n-th of its folders."""
         folders = self.text.split("/")[:-1]
         del folders[at]
-        return replace(self, folders=tuple(map(fold, folders)), place=place_of(folders))
+        inside, place = _inside("/".join(folders))
+        return self._replace(folders=inside, place=place)
 
 
 def parse(text: str) -> Name:
     """Take a name apart; folders are separated by `/`."""
-    *folders, file = text.split("/")
-    return Name(text, tuple(map(fold, folders)), tuple(_stems(fold(file))), place_of(folders))
+    folder, _, file = text.rpartition("/")
+    folders, place = _inside(folder)
+    return Name(text, folders, tuple(_stems(fold(file))), place)
+
+
+@lru_cache(maxsize=2**16)
+def _inside(folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The folders of a path, and the place that they are."""
+    folders = folder.split("/") if folder else []
+    return tuple(map(fold, folders)), place_of(folders)
 
 
 def _stems(file: str) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """Pages of masks: of a stack of masks, or a file a page."""
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import cached_property
 
 import tifffile
 from PIL import Image
 
 from ml_backend.errors import DataError
 from ml_backend.store.listing import ListedFile
+from ml_backend.store.mask_matching import Part
 
 
 def count_pages(file: ListedFile) -> int:
@@ -93,3 +95,22 @@ def first_number(stack: str, pages: int, numbers: Collection[int]) -> int:
         f"pages are counted from 0 or 1; call that of page {min(numbers)}, counted from 1, "
         f"like the image: …_p{number}"
     )
+
+
+class PageParts:
+    """The masks of a stack: some of one page each, the others of all."""
+
+    def __init__(self, stack: str, pages: int, parts: Sequence[Part]) -> None:
+        self._stack, self._pages = stack, pages
+        self._by_page: dict[int | None, list[Part]] = {}
+        for part in parts:
+            self._by_page.setdefault(part.page, []).append(part)
+
+    def of(self, page: int) -> list[Part]:
+        """Those of a page, counted from 0. Raises `DataError` as `first_number` does."""
+        return [*self._by_page.get(None, ()), *self._by_page.get(page + self._first, ())]
+
+    @cached_property
+    def _first(self) -> int:
+        numbers = [number for number in self._by_page if number is not None]
+        return first_number(self._stack, self._pages, numbers) if numbers else 0

@@ -8,28 +8,26 @@ from typing import Generic, Protocol, TypeVar
 
 from ml_backend.errors import DataError
 from ml_backend.store.blobs import local_folder
-from ml_backend.store.documents import SUFFIXES as DOCUMENTS
-from ml_backend.store.documents import MaskDocument, open_documents
-from ml_backend.store.images import SUFFIXES
 from ml_backend.store.listing import ListedFile, list_files, shown
 from ml_backend.store.mask_files import MaskFile, MaskFiles
+from ml_backend.store.mask_listing import SUFFIXES, MaskListing
 from ml_backend.store.mask_matching import (
     OF_FAULT,
     WITHOUT_IMAGE,
     Match,
     Matches,
     Pair,
+    Part,
     match_masks,
 )
 from ml_backend.store.mask_names import place_of
-from ml_backend.store.mask_pages import count_pages, first_number
+from ml_backend.store.mask_pages import PageParts, count_pages
 from ml_backend.store.mixed_folders import masks_among
 from ml_backend.store.summary import Summary
 
 WITHOUT_MASK = "image without mask"
 IS_MASK = "a mask, not an image"
 LOOKS_LIKE_MASK = "looks like the mask of another image; name its folder with --masks"
-_NAMED_BY_STEM = {"YOLO", "Cellpose"}
 _SHOWN = 3
 
 
@@ -81,14 +79,14 @@ def pair_masks(
         return MaskPairs({}, _without(given, unlike, LOOKS_LIKE_MASK, told))
     _folder.cache_clear()
     listed = Summary()
-    files = list_files(masks, listed, SUFFIXES | DOCUMENTS)
+    files = list_files(masks, listed, SUFFIXES)
     among = _masks_among(given, files, labels)
     kept = _without(given, among, IS_MASK, told)
     pictures = {_place(image.file) for image in kept}
     apart = [file for file in files if _place(file) not in pictures]
     if len(apart) == len(files):
         told.update(listed)  # else they were told with the images
-    found = _Masks(apart, told)
+    found = MaskListing(apart, told)
     pairs = _Pairing(kept, found, labels, match, told).files()
     if not any(files.fault is None for files in pairs.values()):
         raise _none(masks, kept, found, pairs)
@@ -134,41 +132,15 @@ def _folder(folder: str) -> str:
     return folder if path is None else str(path.resolve())
 
 
-class _Masks:
-    """The masks at an address by the name by which they are matched."""
-
-    def __init__(self, files: Sequence[ListedFile], summary: Summary) -> None:
-        documents = open_documents(files, summary)
-        self.documents: dict[str, MaskDocument] = {}
-        for name, document in documents.items():
-            named = name if document.form in _NAMED_BY_STEM else f"{name}.json"
-            self.documents[named] = document
-        self.all = {file.name: file for file in files}
-        self.files = {
-            file.name: file
-            for file in files
-            if f".{file.name.rpartition('.')[2].lower()}" in SUFFIXES
-        }
-
-    @property
-    def names(self) -> list[str]:
-        """All of them."""
-        return [*self.files, *self.documents]
-
-    def shown(self, name: str) -> str:
-        """The name as it is told."""
-        document = self.documents.get(name)
-        return shown(name if document is None else f"{document.image} of {document.file}")
-
-
 @dataclass
 class _Pairing(Generic[Source]):
     images: Sequence[Source]
-    masks: _Masks
+    masks: MaskListing
     labels: Sequence[str]
     match: Match
     summary: Summary
     _pages: dict[str, int] = field(default_factory=dict)
+    _parts: dict[str, PageParts] = field(default_factory=dict)
     _used: set[str] = field(default_factory=set)
 
     def files(self) -> dict[str, MaskFiles]:
@@ -222,13 +194,9 @@ class _Pairing(Generic[Source]):
 
     def _read(self, image: Source, pair: Pair, *, whole: bool) -> MaskFiles | None:
         """The masks of an image; `whole`: those of its stack."""
-        parts = pair.parts
-        if whole and any(part.page is not None for part in parts):
-            numbers = {part.page for part in parts if part.page is not None}
-            first = first_number(image.stack or image.name, image.pages, numbers)
-            parts = tuple(p for p in parts if p.page is None or p.page == image.page + first)
-            if not parts:
-                return None
+        parts = self._of_page(image, pair) if whole else pair.parts
+        if not parts:
+            return None
         document = self.masks.documents.get(parts[0].mask)
         if document is not None:
             if whole and image.pages > 1:
@@ -246,6 +214,13 @@ class _Pairing(Generic[Source]):
             by_label = {p.label or "": file for p, file in zip(parts, files, strict=True)}
             return MaskFiles(by_label={n: by_label[n] for n in self.labels if n in by_label})
         return MaskFiles(all=files[0])
+
+    def _of_page(self, image: Source, pair: Pair) -> Sequence[Part]:
+        """Those of the masks of a stack that are of one page."""
+        stack = image.stack or image.name
+        if stack not in self._parts:
+            self._parts[stack] = PageParts(stack, image.pages, pair.parts)
+        return self._parts[stack].of(image.page)
 
     def _file(self, image: Source, mask: str, *, whole: bool) -> MaskFile:
         """A mask file, or its page if it has as many as the image's file."""
@@ -287,7 +262,7 @@ def _above(files: Sequence[ListedFile]) -> tuple[str, ...]:
 def _none(
     address: Path | str,
     images: Sequence[SourceLike],
-    masks: _Masks,
+    masks: MaskListing,
     pairs: Mapping[str, MaskFiles],
 ) -> DataError:
     """Why no image has a mask."""

@@ -20,7 +20,7 @@ def masks_among(
         folders = name.split("/")[:-1]
         (inside if any(map(is_mask_folder, folders)) else rest).append(name)
     named = Labels(labels)
-    index = ImageIndex(rest, named)
+    index = ImageIndex([parse(name) for name in rest], named)
     found = {name for name in rest if _marks_a_mask(index, parse(name), sure)}
     if rest and sure:  # a folder of masks has a mask of an image
         owned = {_folder(name) for name in inside if index.claim(parse(name), None)}
@@ -52,5 +52,7 @@ def _has_mark(added: str) -> bool:
 
 def _in_label_folders(names: Sequence[str], labels: Labels) -> set[str]:
     inside = {name for name in names if any(map(labels.find, name.split("/")[:-1]))}
-    index = ImageIndex([name for name in names if name not in inside], labels)
+    if not inside:
+        return set()
+    index = ImageIndex([parse(name) for name in names if name not in inside], labels)
     return {name for name in inside if index.claim(parse_mask(name, labels)[0], None)}

@@ -1,0 +1,11 @@
+"""Images and masks as people have them: what `benchmark.py images` runs."""
+
+from collections.abc import Iterator
+
+import benchmark_matching
+from benchmark import Row
+
+
+def rows(*, quick: bool = False) -> Iterator[Row]:
+    """Measure how masks are matched; less of it if `quick`."""
+    yield from benchmark_matching.rows(quick=quick)
