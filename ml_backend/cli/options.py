@@ -1,5 +1,6 @@
 """The options that several commands share, and what they open."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ if TYPE_CHECKING:  # everything slow is imported by the command that needs it
     from ml_backend.loop.context import Context
     from ml_backend.settings import Settings
     from ml_backend.store.rows import Project
+    from ml_backend.store.summary import Summary
 
 Home = Annotated[
     Path | None, typer.Option(help="Home folder [default: $BRUSHLOOP_HOME or ./brushloop-data].")
@@ -37,6 +39,9 @@ MatchRule = Annotated[
     typer.Option("--match", help="Pair masks with images by their names, or by a number in them."),
 ]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="Name of a label; repeatable.")]
+Address = Annotated[str, typer.Option(help="Folder of images, or an address like s3://bucket/a.")]
+MaskAddress = Annotated[str, typer.Option(help="Their masks: a folder, a document or an address.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was taken and left as JSON.")]
 TileSide = Annotated[int | None, typer.Option("--tile", help="Cut images into tiles, px.")]
 Batch = Annotated[int | None, typer.Option(help="Tasks a round.")]
 Seed = Annotated[int, typer.Option(help="Seed of samples, draws and training.")]
@@ -74,3 +79,12 @@ def project_of(context: "Context", project_id: int | None) -> "Project":
         names = ", ".join(f"{project.id} ({project.title})" for project in found) or "none yet"
         raise ConfigError(f"say which project with --project; there are: {names}")
     return found[0]
+
+
+def show_summary(summary: "Summary", *, as_json: bool = False) -> None:
+    """Print what became of files: a line a group, or one of JSON."""
+    if as_json:
+        typer.echo(json.dumps(summary.as_json()))
+        return
+    for line in summary.lines():
+        typer.echo(line)

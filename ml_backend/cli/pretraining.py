@@ -19,7 +19,8 @@ OUT = Path("byol-encoder")
 )
 def pretrain(
     images: Annotated[
-        Path | None, typer.Argument(help="Folder of images [default: the project's pool].")
+        str | None,
+        typer.Argument(help="Folder or address of images [default: the project's pool]."),
     ] = None,
     recipe: RecipeFile = None,
     out: Annotated[

@@ -1,12 +1,13 @@
 """`brushloop simulate`: which strategy saves labels on a folder whose masks are all known."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ml_backend.cli import app
-from ml_backend.cli.options import Labels, MaskValues, RecipeFile
+from ml_backend.cli.options import Address, AsJson, Labels, MaskAddress, MaskValues, RecipeFile
 
 if TYPE_CHECKING:
     from ml_backend.recipe import Recipe
@@ -20,8 +21,8 @@ USUAL = "random,foreground_random,top,stochastic_batch,power,class_power,diverse
     "  brushloop simulate --images stack --masks cells --strategies random,top,power --test last"
 )
 def simulate(
-    images: Annotated[Path, typer.Option(help="Folder of images.")],
-    masks: Annotated[Path, typer.Option(help="Folder of their masks, by the same names.")],
+    images: Address,
+    masks: MaskAddress,
     mask_values: MaskValues = None,
     label: Labels = None,
     strategies: Annotated[
@@ -74,6 +75,7 @@ def simulate(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes at once [default: one a core, up to 8].")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Play active learning with every strategy and report which one saves labels.
 
@@ -85,13 +87,14 @@ def simulate(
     from ml_backend.host.simulate import simulate as play
     from ml_backend.loop.simulate.plan import ask
     from ml_backend.settings import load_settings
+    from ml_backend.store.listing import absolute
 
     base = _recipe(recipe, tile, steps, first)
     plan = ask(
         {
             "source": {
-                "images": images.absolute(),
-                "masks": masks.absolute(),
+                "images": absolute(images),
+                "masks": absolute(masks),
                 "labels": tuple(label or ["object"]),
                 "values": mask_values,
                 "test_share": test_share,
@@ -120,11 +123,15 @@ def simulate(
                 batch=batch,
                 jobs=jobs,
                 progress=progress,
-                say=lambda line: console.print(line, markup=False),
+                say=lambda line: None if as_json else console.print(line, markup=False),
             )
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command carries on in {out}", err=True)
         raise typer.Exit(130) from None
+    if as_json:
+        lines = {"report": str(out / "report.md"), "lines": list(written.lines)}
+        typer.echo(json.dumps(lines | written.files.as_json()))
+        return
     for line in written.lines:
         typer.echo(line)
     typer.echo(f"report: {out / 'report.md'}")

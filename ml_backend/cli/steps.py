@@ -1,12 +1,21 @@
 """The commands that do one step of the loop, and the export of what came of it."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ml_backend.cli import app
-from ml_backend.cli.options import Here, Home, ProjectId, opened, project_of
+from ml_backend.cli.options import (
+    AsJson,
+    Here,
+    Home,
+    ProjectId,
+    opened,
+    project_of,
+    show_summary,
+)
 from ml_backend.errors import ConfigError
 
 
@@ -127,6 +136,7 @@ def export(
             "(ISO 8601, such as 2026-03-01T08:00+01:00), or since their last export (last)."
         ),
     ] = None,
+    as_json: AsJson = False,
     home: Home = None,
     project: ProjectId = None,
 ) -> None:
@@ -150,9 +160,11 @@ def export(
             changed_since=changed_since,
             progress=progress,
         )
+    if as_json:
+        typer.echo(json.dumps(done.as_json()))
+        return
     for name, written in done.written.items():
         typer.echo(f"{name}: {written.images} images, {written.regions} regions → {written.path}")
         for note in written.notes:
             typer.echo(f"  {note}")
-    for line in done.summary.lines():
-        typer.echo(line)
+    show_summary(done.summary)

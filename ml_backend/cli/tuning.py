@@ -1,5 +1,6 @@
 """`brushloop tune`: try recipes, keep the best as a file."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +9,7 @@ import typer
 
 from ml_backend.cli import app
 from ml_backend.cli.options import (
+    AsJson,
     Home,
     Labels,
     MaskValues,
@@ -15,6 +17,7 @@ from ml_backend.cli.options import (
     RecipeFile,
     opened,
     project_of,
+    show_summary,
 )
 
 if TYPE_CHECKING:
@@ -34,9 +37,9 @@ SHOWN = 10  # trials in the table, the best ones
 )
 def tune(
     images: Annotated[
-        Path | None, typer.Argument(help="Folder of images [default: the project's].")
+        str | None, typer.Argument(help="Folder or address of images [default: the project's].")
     ] = None,
-    masks: Annotated[Path | None, typer.Option(help="Masks of the images in the folder.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Masks of these images.")] = None,
     mask_values: MaskValues = None,
     label: Labels = None,
     recipe: RecipeFile = None,
@@ -54,6 +57,7 @@ def tune(
         int | None, typer.Option(min=1, help="How many recipes [default: what the recipe says].")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where to write the best recipe.")] = Path("tuned.yaml"),
+    as_json: AsJson = False,
     home: Home = None,
     project: ProjectId = None,
 ) -> None:
@@ -69,8 +73,13 @@ def tune(
             known = None if images else project_of(context, project)
             said = _cut(context, material, base, known, out)
         else:
-            said = _search(context, material, base, out, over=wishes, trials=trials, grid=grid)
-    typer.echo(said)
+            table = not as_json
+            said = _search(
+                context, material, base, out, table=table, over=wishes, trials=trials, grid=grid
+            )
+        typer.echo(json.dumps({"said": said} | material.summary.as_json()) if as_json else said)
+        if not as_json:
+            show_summary(material.summary)
 
 
 def _alone(wishes: dict[str, str], *, grid: bool, trials: int | None) -> None:
@@ -81,7 +90,13 @@ def _alone(wishes: dict[str, str], *, grid: bool, trials: int | None) -> None:
 
 
 def _search(
-    context: "Context", material: "Material", base: "Recipe", out: Path, **wishes: Any
+    context: "Context",
+    material: "Material",
+    base: "Recipe",
+    out: Path,
+    *,
+    table: bool,
+    **wishes: Any,
 ) -> str:
     """Tune how networks learn; what came of it in a line."""
     from ml_backend.cli.printing import console, progress_bar
@@ -91,7 +106,8 @@ def _search(
     with progress_bar() as progress:
         tuned = search(context.settings, material, base, progress=progress, **wishes)
     write_tuned(tuned, out)
-    console.print(_table(tuned))
+    if table:
+        console.print(_table(tuned))
     before = "" if tuned.before is None else f", {tuned.before:.4f} before"
     return f"validation IoU {tuned.score:.4f}{before}: {out}"
 
@@ -135,8 +151,8 @@ def _of_project(
 
 def _of_folder(
     context: "Context",
-    images: Path,
-    masks: Path | None,
+    images: str,
+    masks: str | None,
     values: str | None,
     labels: list[str] | None,
     path: Path | None,

@@ -66,8 +66,8 @@ def simulate(
         records.begin(plan, material, encoder)
         count = _Count(plan, records, progress)
         count.tell("looking at what is done")
-        for name, reason in material.set_aside:
-            say(f"set aside: {name}: {reason}")
+        for line in material.summary.lines():
+            say(line)
         stages = [_missing(plan, records, stage) for stage in parts_of(plan)]
         workers = min(jobs or min(MOST_JOBS, _cores()), max(map(len, stages)))
         if workers > 1:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import ConfigError, DataError
-from ml_backend.loop.mask_folder import MaskFolder, open_masks
+from ml_backend.loop.mask_folder import open_masks
 from ml_backend.masks.sets import on_top
 from ml_backend.masks.sheet import CELL, Row, contact_sheet, outlined
 from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import Blobs
-from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.collection import open_collection
 from ml_backend.store.mask_values import Values
+from ml_backend.store.summary import Summary
 
 if TYPE_CHECKING:
     from ml_backend.learning.references import Reference
@@ -26,21 +27,22 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class SheetReport:
-    """Which images are on the sheet, and which could not be, with the reason."""
+    """Which images are on the sheet, which could not be, with the reason, and all files told."""
 
     shown: tuple[str, ...]
     set_aside: tuple[tuple[str, str], ...]
+    summary: Summary
 
 
 def augment_sheet(
-    images: Path,
-    masks: Path,
+    images: Path | str,
+    masks: Path | str,
     out: Path,
     *,
     recipe: Recipe,
     labels: Sequence[str] = ("object",),
     values: Values | None = None,
-    pool: Path | None = None,
+    pool: Path | str | None = None,
     rows: int = 6,
     columns: int = 6,
 ) -> SheetReport:
@@ -61,25 +63,28 @@ def augment_sheet(
             f"{settings.augmentation} borrows the looks of unlabelled images: name their folder "
             "with --pool"
         )
-    known = open_masks(find_images(images), masks, labels, recipe, values)
-    names, faults = list(known.files), []
+    summary = Summary()
+    collection = open_collection(images, recipe, summary)
+    known = open_masks(collection, masks, labels, recipe, values, summary=summary)
+    paired, faults = known.paired, []
     chosen: list[Sample] = []
-    for index in np.random.default_rng([settings.seed, 3]).permutation(len(names)):
+    for index in np.random.default_rng([settings.seed, 3]).permutation(len(paired)):
         if len(chosen) == rows:
             break
-        path = names[index]
-        name = path.relative_to(images).as_posix()
+        image = paired[index]
         try:
-            pair = _read(path, known)
+            pair = image.pixels(), known.read(image)
         except DataError as error:
-            faults.append((name, str(error)))
+            faults.append((image.name, str(error)))
+            summary.add("set_aside", image.name, str(error))
             continue
-        chosen.append(Sample(name, partial(_same, pair)))
+        summary.add("taken", image.name, "shown")
+        chosen.append(Sample(image.name, partial(_same, pair)))
     if not chosen:
         reason = faults[0][1] if faults else f"no mask in {masks} has the name of one"
         raise DataError(f"no image in {images} can be shown: {reason}")
     sets = known.overlapping
-    looks = _references(pool) if pool else ()
+    looks = _references(pool, recipe) if pool else ()
     patches = Patches(chosen, len(known.names), settings, looks, overlapping=sets)
     side = min(settings.patch, CELL)
     lines = [
@@ -87,30 +92,14 @@ def augment_sheet(
         for name, pairs in (patches.variants(index, columns) for index in range(len(chosen)))
     ]
     Blobs(out.absolute().parent).write(out.name, contact_sheet(lines))
-    return SheetReport(tuple(line.title for line in lines), tuple(faults))
+    return SheetReport(tuple(line.title for line in lines), tuple(faults), summary)
 
 
 def _same(pair: Pair) -> Pair:
     return pair
 
 
-def _open(path: Path) -> NDArray[np.uint8]:
-    return decode_image(_bytes(path), path.name)
-
-
-def _read(image: Path, masks: MaskFolder) -> Pair:
-    pixels = _open(image)
-    return pixels, masks.read(image, (pixels.shape[0], pixels.shape[1]))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _references(folder: Path) -> "list[Reference]":
+def _references(address: Path | str, recipe: Recipe) -> "list[Reference]":
     from ml_backend.learning.references import Reference
 
-    return [Reference(path.name, partial(_open, path)) for path in find_images(folder)]
+    return [Reference(image.name, image.pixels) for image in open_collection(address, recipe)]

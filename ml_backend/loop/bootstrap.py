@@ -2,22 +2,25 @@
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_backend.errors import ConfigError, DataError
+from ml_backend.errors import ConfigError, DataError, NotFound
 from ml_backend.loop.context import Progress, silent
 from ml_backend.masks.classical import METHODS, foreground_mask
 from ml_backend.masks.sheet import Row, contact_sheet, outlined
-from ml_backend.store.blobs import Blobs
-from ml_backend.store.images import decode_image, find_images
-from ml_backend.store.mask_matching import match_masks
-from ml_backend.store.mask_values import read_mask
+from ml_backend.recipe import Recipe
+from ml_backend.store.blobs import Blobs, local_folder
+from ml_backend.store.collection import SourceImage, open_collection
+from ml_backend.store.listing import absolute
+from ml_backend.store.mask_files import LabelUse, MaskFiles
+from ml_backend.store.mask_pairing import pair_masks
+from ml_backend.store.summary import Summary
 
 _SHOWN = 30
 _IN_A_ROW = 3
@@ -42,83 +45,85 @@ class BootstrapReport:
     kept: tuple[str, ...]
     empty: tuple[str, ...]
     set_aside: tuple[tuple[str, str], ...]
+    summary: Summary
 
 
 def bootstrap(
-    images: Path,
-    masks: Path,
+    images: Path | str,
+    masks: Path | str,
     *,
     how: Thresholding | None = None,
     sheet: Path | None = None,
+    recipe: Recipe | None = None,
     progress: Progress = silent,
 ) -> BootstrapReport:
     """Write an 8-bit PNG (255 object, 0 background) to `masks` for each image that has none.
 
-    A mask that is there is never touched: somebody may have corrected it. Images in which nothing
-    is found get no mask, which would say that there is nothing. `sheet`: a PNG of images beside
-    their outlined masks, up to 30 of all that have one now. Raises `ConfigError`, `DataError`.
+    Both are folders or fsspec addresses; the recipe says what of each file is an image. A mask that
+    is there is never touched: somebody may have corrected it. Images in which nothing is found get
+    no mask, which would say that there is nothing. `sheet`: a PNG of images beside their outlined
+    masks, up to 30 of all that have one now. Raises `ConfigError`, `DataError`.
     """
     how = how or Thresholding()
     METHODS[how.method]  # an unknown name is said before anything is read
-    if masks.resolve().is_relative_to(images.resolve()):
-        raise ConfigError(f"{masks} lies in {images}: masks need a folder of their own")
-    files = find_images(images)
-    if not files:
-        raise DataError(f"no images in {images}: PNG, JPEG, TIFF and BMP are read")
-    known = _known(images, files, masks)
-    names = {path: path.relative_to(images).with_suffix(".png").as_posix() for path in files}
-    _check_names(names, known)
-    place = Blobs(masks.absolute())
+    _check_apart(images, masks)
+    summary = Summary()
+    found = open_collection(images, recipe or Recipe(), summary)
+    known = _known(found, masks)
+    names = _mask_names(found)
+    place = Blobs(absolute(masks))
     written, empty, faults = [], [], []
-    for done, path in enumerate(files):
-        name = path.relative_to(images).as_posix()
-        progress(done, len(files), name)
-        if path in known:
+    for done, image in enumerate(found):
+        progress(done, len(found), image.name)
+        if image.name in known:
+            summary.add("taken", image.name, "has a mask, which stays")
             continue
         try:
-            found = foreground_mask(decode_image(_bytes(path), name), **vars(how))
+            objects = foreground_mask(image.pixels(), **vars(how))
         except DataError as error:
-            faults.append((name, str(error)))
+            faults.append((image.name, str(error)))
+            summary.add("set_aside", image.name, str(error))
             continue
-        if found.any():
-            place.write(names[path], _png(found))
-            written.append(name)
+        if objects.any():
+            place.write(names[image.name], _png(objects))
+            written.append(image.name)
+            summary.add("taken", image.name, "mask written")
         else:
-            empty.append(name)
-    progress(len(files), len(files), "masks written")
+            empty.append(image.name)
+            summary.add("set_aside", image.name, "nothing is found in it")
+    progress(len(found), len(found), "masks written")
     if sheet is not None:
-        _draw(images, _known(images, files, masks), sheet)
-    kept = tuple(path.relative_to(images).as_posix() for path in files if path in known)
-    return BootstrapReport(tuple(written), kept, tuple(empty), tuple(faults))
+        _draw(found, _known(found, masks), sheet)
+    kept = tuple(image.name for image in found if image.name in known)
+    return BootstrapReport(tuple(written), kept, tuple(empty), tuple(faults), summary)
 
 
-def _known(images: Path, files: Sequence[Path], masks: Path) -> dict[Path, Path]:
+def _check_apart(images: Path | str, masks: Path | str) -> None:
+    """Masks below the images would be taken for images the next time."""
+    place, folder = local_folder(str(masks)), local_folder(str(images))
+    if place is None or folder is None:
+        inside = f"{masks}/".startswith(f"{str(images).rstrip('/')}/")
+    else:
+        inside = place.resolve().is_relative_to(folder.resolve())
+    if inside:
+        raise ConfigError(f"{masks} lies in {images}: masks need a folder of their own")
+
+
+def _known(images: Sequence[SourceImage], masks: Path | str) -> Mapping[str, MaskFiles]:
     """The masks that are there, of those images that have one."""
-    if not masks.is_dir():
-        return {}
-    names = [path.relative_to(images).as_posix() for path in files]
-    others = [path.relative_to(masks).as_posix() for path in find_images(masks)]
-    pairs = match_masks(names, others).pairs
-    return {images / name: masks / pair.parts[0].mask for name, pair in pairs.items()}
-
-
-def _check_names(names: dict[Path, str], known: dict[Path, Path]) -> None:
-    """Two images must not want one mask file."""
-    counts = Counter(name for path, name in names.items() if path not in known)
-    for path, name in names.items():
-        if counts[name] > 1:
-            others = [other.name for other in names if names[other] == name]
-            raise DataError(
-                f"{' and '.join(others)} in {path.parent} would share the mask {name}; give each "
-                "image its own name"
-            )
-
-
-def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        return pair_masks(images, masks).files
+    except (DataError, NotFound):  # none is there yet
+        return {}
+
+
+def _mask_names(images: Sequence[SourceImage]) -> dict[str, str]:
+    """Image → its mask's name: `a.png` of `a.tif`; where two would share it, `a.tif.png`."""
+    plain = {image.name: PurePosixPath(image.name).with_suffix(".png") for image in images}
+    counts = Counter(plain.values())
+    return {
+        name: f"{name}.png" if counts[mask] > 1 else mask.as_posix() for name, mask in plain.items()
+    }
 
 
 def _png(mask: NDArray[np.bool_]) -> bytes:
@@ -127,20 +132,18 @@ def _png(mask: NDArray[np.bool_]) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(images: Path, pairs: dict[Path, Path], sheet: Path) -> None:
+def _draw(images: Sequence[SourceImage], masks: Mapping[str, MaskFiles], sheet: Path) -> None:
     """Images beside their masks, evenly chosen from all."""
     shown: list[tuple[str, list[NDArray[np.uint8]]]] = []
-    paths = list(pairs)
-    for index in np.unique(np.linspace(0, len(paths) - 1, _SHOWN).astype(int)) if paths else ():
-        path = paths[index]
+    paired = [image for image in images if image.name in masks]
+    for index in np.unique(np.linspace(0, len(paired) - 1, _SHOWN).astype(int)) if paired else ():
+        one = paired[index]
         try:
-            image = decode_image(_bytes(path), path.name)
-            shape = image.shape[0], image.shape[1]
-            mask = read_mask(_bytes(pairs[path]), pairs[path].name, shape=shape)
+            image = one.pixels()
+            mask = masks[one.name].read((one.height, one.width), LabelUse(("object",))).mask
         except DataError:
             continue  # what cannot be read is in the report, or will be said by `pool add`
-        name = path.relative_to(images).as_posix()
-        shown.append((name, [outlined(image, mask * np.uint8(0)), outlined(image, mask)]))
+        shown.append((one.name, [outlined(image, mask * np.uint8(0)), outlined(image, mask)]))
     rows = [_row(shown[at : at + _IN_A_ROW]) for at in range(0, len(shown), _IN_A_ROW)]
     if rows:
         Blobs(sheet.absolute().parent).write(sheet.name, contact_sheet(rows))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from ml_backend.errors import DataError, NotFound, UnknownName
 from ml_backend.export import EXPORTERS, ExportItem, Planned, write
@@ -35,6 +35,20 @@ class Export:
     images: int
     written: dict[str, Written]
     summary: Summary
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what was written in each format, and the summary."""
+        formats = {
+            name: {
+                "path": str(report.path),
+                "images": report.images,
+                "regions": report.regions,
+                "by_source": report.by_source,
+                "notes": list(report.notes),
+            }
+            for name, report in self.written.items()
+        }
+        return {"images": self.images, "formats": formats} | self.summary.as_json()
 
 
 def export(

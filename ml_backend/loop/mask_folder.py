@@ -16,10 +16,13 @@ from ml_backend.loop.labels import learned
 from ml_backend.loop.masks import UNKNOWN
 from ml_backend.masks.labels import LabelConfig, make_label_config, parse_label_config
 from ml_backend.recipe import Recipe
+from ml_backend.store.collection import SourceImage
 from ml_backend.store.documents import MaskReading
-from ml_backend.store.mask_files import LabelUse, MaskFiles, find_masks
+from ml_backend.store.mask_files import LabelUse, MaskFiles
 from ml_backend.store.mask_matching import Match
+from ml_backend.store.mask_pairing import pair_masks
 from ml_backend.store.mask_values import Values
+from ml_backend.store.summary import Summary
 
 U8 = NDArray[np.uint8]
 
@@ -32,11 +35,13 @@ _WAY_OUT = "correct the recipe, or name the labels that the masks tell apart wit
 class MaskFolder:
     """Images that have masks, and what becomes of the masks' labels.
 
+    `files`: what each image has, by its name. `images`: all that were given and are no masks.
     `written`: the labels that masks tell apart, in the order of their numbers. `labels`: those of
     them that are learned, and those that are not. `values`: as for `read_mask`.
     """
 
-    files: Mapping[Path, MaskFiles] = field(repr=False)
+    files: Mapping[str, MaskFiles] = field(repr=False)
+    images: tuple[SourceImage, ...] = field(repr=False)
     written: tuple[str, ...]
     labels: LabelConfig
     unpainted: str
@@ -59,16 +64,21 @@ class MaskFolder:
         said = ["overlapping"] if self.overlapping else []
         return (self.written, self.values, *said, *([aside] if aside != _NONE else []))
 
-    def read(self, image: Path, shape: tuple[int, int]) -> U8:
-        """(H, W) uint8: the label map of an image of this shape, or its set map.
+    @property
+    def paired(self) -> list[SourceImage]:
+        """The images that have masks, in natural order."""
+        return [image for image in self.images if image.name in self.files]
+
+    def read(self, image: SourceImage) -> U8:
+        """(H, W) uint8: the label map of an image, or its set map.
 
         Raises `DataError` where there is no mask that can be read or that fits.
         """
-        return self.reading(image, shape).mask
+        return self.reading(image).mask
 
-    def reading(self, image: Path, shape: tuple[int, int]) -> MaskReading:
-        """Read the mask of an image of this shape, its objects and what is to be told of them."""
-        return self.files[image].read(shape, self.use)
+    def reading(self, image: SourceImage) -> MaskReading:
+        """Read the mask of an image, its objects and what is to be told of them."""
+        return self.files[image.name].read((image.height, image.width), self.use)
 
     @property
     def use(self) -> LabelUse:
@@ -81,24 +91,26 @@ class MaskFolder:
 
 
 def open_masks(
-    images: Sequence[Path],
-    folder: Path,
+    images: Sequence[SourceImage],
+    address: Path | str,
     written: Sequence[str],
     recipe: Recipe,
     values: Values | None = None,
     match: Match = "name",
+    summary: Summary | None = None,
 ) -> MaskFolder:
     """Find the masks of images, by the recipe's `labels`; images without any are left out.
 
     Labels overlap where the recipe says so, or where each has a folder of masks and it leaves that
-    to them. Raises `ConfigError` with the recipe's key where it does not fit the labels, `NotFound`
-    and `DataError` as `find_masks` does.
+    to them. What was paired and what was not is noted in `summary`. Raises `ConfigError` with the
+    recipe's key where it does not fit the labels, `NotFound` and `DataError` as `pair_masks` does.
     """
     check_recipe(recipe, written)
-    files = find_masks(images, folder, written, match)
-    by_label = any(found.by_label for found in files.values())
+    pairs = pair_masks(images, address, written, match=match, summary=summary)
+    by_label = any(found.by_label for found in pairs.files.values())
     labels = _learned(recipe, written, multiple=by_label)
-    return MaskFolder(files, tuple(written), labels, recipe.labels.unpainted, values)
+    unpainted = recipe.labels.unpainted
+    return MaskFolder(pairs.files, pairs.images, tuple(written), labels, unpainted, values)
 
 
 def label_use(

@@ -2,29 +2,29 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.errors import DataError, NothingToLearn
+from ml_backend.errors import NothingToLearn
 from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import dataset_of, looks_of, samples_of
 from ml_backend.loop.encoders import Weights, weights_for
 from ml_backend.loop.instances import Truth
 from ml_backend.loop.mask_folder import MaskFolder, open_masks
 from ml_backend.loop.masks import UNKNOWN, load_objects
-from ml_backend.loop.splits import split_of
+from ml_backend.loop.splits import split_images
 from ml_backend.masks.instances import Objects, components, told_apart
 from ml_backend.recipe import Network, Recipe
 from ml_backend.store.blobs import Blobs
-from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.collection import SourceImage, open_collection
 from ml_backend.store.mask_values import Values
 from ml_backend.store.rows import Project
+from ml_backend.store.summary import Summary
 
 if TYPE_CHECKING:
     from ml_backend.learning.data import Sample
@@ -38,7 +38,8 @@ class Material:
     `labels`: names, as many as there are. `truth`: the objects that are told apart on the n-th
     validation image. `targets`: names of the training samples that `training.target_weight` is
     about. `pool`: images whose looks an augmentation may borrow. `weights` fetches what a
-    network's encoder starts from. `overlapping`: masks are set maps.
+    network's encoder starts from. `overlapping`: masks are set maps. `summary`: what became of the
+    files of a folder.
     """
 
     train: "Sequence[Sample]"
@@ -50,6 +51,7 @@ class Material:
     targets: frozenset[str] = frozenset()
     pool: "Sequence[Reference]" = ()
     overlapping: bool = False
+    summary: Summary = field(default_factory=Summary)
 
 
 def material_of(context: Context, project: Project) -> Material:
@@ -70,8 +72,8 @@ def material_of(context: Context, project: Project) -> Material:
 
 
 def material_in(
-    folder: Path,
-    masks: Path,
+    folder: Path | str,
+    masks: Path | str,
     recipe: Recipe,
     *,
     labels: Sequence[str] = ("object",),
@@ -87,50 +89,45 @@ def material_in(
     from ml_backend.learning.data import Sample
     from ml_backend.learning.references import Reference
 
-    images = find_images(folder)
-    known = open_masks(images, masks, labels, recipe, values)
-    pairs = known.files
-    if not pairs:
-        raise DataError(f"no mask in {masks} has the name of an image in {folder}")
+    summary = Summary()
+    found = open_collection(folder, recipe, summary, digest=True)
+    known = open_masks(found, masks, labels, recipe, values, summary=summary)
+    pairs = sorted(known.paired, key=lambda image: PurePosixPath(image.file.name))
+    split = split_images(pairs, recipe.validation.share, recipe.selection.seed)
     digest = hashlib.sha256(repr(known.question).encode())
     sides: dict[str, list[Sample]] = {"train": [], "val": []}
-    judges: list[Path] = []
-    share, seed = recipe.validation.share, recipe.selection.seed
-    for ordinal, (image, mask) in enumerate(sorted(pairs.items(), key=itemgetter(0))):
-        side = split_of(ordinal, share, seed)
-        digest.update(side.encode() + hashlib.sha256(_bytes(image)).digest() + mask.digest())
-        name = image.relative_to(folder).as_posix()
-        sides[side].append(Sample(name, partial(_loaded, image, known)))
+    judges: list[SourceImage] = []
+    for image in pairs:
+        fault = known.files[image.name].fault
+        if fault is not None:
+            summary.add("set_aside", image.name, fault)
+            continue
+        side = split[image.name]
+        digest.update(side.encode() + image.identity)
+        digest.update(known.files[image.name].digest())
+        summary.add("taken", image.name, "learned from" if side == "train" else "judged by")
+        sides[side].append(Sample(image.name, partial(_loaded, image, known)))
         judges += [image] if side == "val" else []
 
     def truth(index: int) -> Objects:
         _, label_map = sides["val"][index].load()
-        height, width = label_map.shape
-        numbers = known.reading(judges[index], (height, width)).objects
+        numbers = known.reading(judges[index]).objects
         return components(label_map) if numbers is None else told_apart(label_map, numbers)
 
-    pool = [Reference(path.name, partial(_picture, path)) for path in images if path not in pairs]
+    pool = [
+        Reference(image.name, image.pixels)
+        for image in known.images
+        if image.name not in known.files
+    ]
     weights = weights_for(blobs or Blobs(folder))
     return Material(
         sides["train"], sides["val"], known.names, digest.hexdigest(), truth, weights,
-        pool=pool, overlapping=known.overlapping,
+        pool=pool, overlapping=known.overlapping, summary=summary,
     )  # fmt: skip
 
 
-def _loaded(image: Path, masks: MaskFolder) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    pixels = _picture(image)
-    return pixels, masks.read(image, (pixels.shape[0], pixels.shape[1]))
-
-
-def _picture(path: Path) -> NDArray[np.uint8]:
-    return decode_image(_bytes(path), path.name)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+def _loaded(image: SourceImage, masks: MaskFolder) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    return image.pixels(), masks.read(image)
 
 
 def check(material: Material) -> None:

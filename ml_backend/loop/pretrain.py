@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_backend import __version__
-from ml_backend.errors import ConfigError, DataError, NotFound, NothingToLearn
+from ml_backend.errors import ConfigError, NotFound, NothingToLearn
 from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.encoders import NEWEST, EncoderStart, encoders_of, start_of, weights_of
 from ml_backend.loop.precision import precisions_of
 from ml_backend.recipe import Network, Recipe
 from ml_backend.settings import Settings
 from ml_backend.store.blobs import Blobs
-from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.collection import SourceImage, open_collection
 from ml_backend.store.rows import Tile
+from ml_backend.store.summary import Summary
 from ml_backend.store.weights import WEIGHTS, list_models, read_card, save_model
 
 if TYPE_CHECKING:
@@ -93,21 +94,22 @@ def _checkpoint(context: Context, project_id: int, name: str) -> Path:
 
 
 def pretrain_folder(
-    settings: Settings, folder: Path, out: Path, recipe: Recipe, progress: Progress
+    settings: Settings, address: Path | str, out: Path, recipe: Recipe, progress: Progress
 ) -> Report:
-    """Pretrain on the images of a folder, without a project, and publish to the folder `out`.
+    """Pretrain on the images at an address, without a project, and publish to the folder `out`.
 
     `out/weights.safetensors` is what `network.encoder_weights` may name. Raises `ConfigError`
     where an encoder of other images or settings is there already.
     """
-    files = find_images(folder)
-    if not files:
-        raise DataError(f"no images in {folder}: PNG, JPEG, TIFF and BMP are read")
+    summary = Summary()
+    images = open_collection(address, recipe, summary, digest=True, progress=progress)
+    for image in images:
+        summary.add("taken", image.name, "learned from")
     blobs, key = Blobs(out.absolute().parent), out.name
     home = Blobs(settings.blob_url)  # of the versions that the recipe may begin from
     network = _beginning(recipe.network)
     start = start_of(home, network)
-    contents = (repr((_name(folder, path), _sha256(path))) for path in files)
+    contents = (repr((image.name, image.identity.hex())) for image in images)
     fingerprint = _fingerprint(recipe, start, contents)
     try:
         known = read_card(blobs, key)
@@ -119,15 +121,16 @@ def pretrain_folder(
         )
     if known is not None:
         return Report(f"nothing new since {out / WEIGHTS} was pretrained")
-    facts = {"version": out.name, "images": len(files), "tiles": len(files)}
-    material = _Material(_pictures(folder, files), fingerprint, facts)
+    facts = {"version": out.name, "images": len(images), "tiles": len(images)}
+    material = _Material(_pictures(images), fingerprint, facts)
     checkpoint = out.absolute() / "unfinished.safetensors"
     pretrained, card = _learn(
         settings, home, recipe, network, start, material, checkpoint, progress
     )
     _publish(blobs, key, pretrained, card)
     checkpoint.unlink(missing_ok=True)
-    return Report(_summary(str(out / WEIGHTS), card), _course(card))
+    told = "\n".join([_summary(str(out / WEIGHTS), card), *summary.lines()])
+    return Report(told, _course(card))
 
 
 def unlabelled_tiles(context: Context, project_id: int) -> list[Tile]:
@@ -158,13 +161,10 @@ def _references(context: Context, tiles: Sequence[Tile]) -> "list[Reference]":
     return [Reference(str(tile.id), partial(context.pixels, tile)) for tile in tiles]
 
 
-def _pictures(folder: Path, files: Sequence[Path]) -> "list[Reference]":
+def _pictures(images: Sequence[SourceImage]) -> "list[Reference]":
     from ml_backend.learning.references import Reference
 
-    def load(path: Path) -> Any:
-        return decode_image(_bytes(path), path.name)
-
-    return [Reference(_name(folder, path), partial(load, path)) for path in files]
+    return [Reference(image.name, image.pixels) for image in images]
 
 
 def _fingerprint(recipe: Recipe, start: EncoderStart, contents: Iterable[str]) -> str:
@@ -252,18 +252,3 @@ def _summary(name: str, card: dict[str, Any]) -> str:
     if card["unreadable"]:
         text += f"; {len(card['unreadable'])} could not be read"
     return text + EncoderStart(**card["encoder_start"]).note
-
-
-def _name(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(_bytes(path)).hexdigest()

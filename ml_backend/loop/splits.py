@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from ml_backend.store.collection import SourceImage
+
 Split = Literal["train", "val"]
 
 
@@ -69,6 +71,12 @@ def split_pages(pages: Sequence[Page], share: float, seed: int) -> dict[str, Spl
     for role, new in fresh.items():
         board.place(role, new)
     return board.sides
+
+
+def split_images(images: Sequence[SourceImage], share: float, seed: int) -> dict[str, Split]:
+    """Give each image of a collection its side, by name, as a project would."""
+    pages = [Page(image.name, "source", image.stack, image.page) for image in images]
+    return split_pages(pages, share, seed)
 
 
 @dataclass

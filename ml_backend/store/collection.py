@@ -65,6 +65,12 @@ class SourceImage:
         plain = self.stack or self.name
         return None if plain == self.file.name else original_text(self.file.name)
 
+    @property
+    def identity(self) -> bytes:
+        """Another value where content or reading is another; needs the hash to have been asked."""
+        reading = "" if self.frame == Frame(self.frame.page) else self.frame.text()
+        return bytes.fromhex(self.sha256) + reading.encode()
+
     def pixels(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB. Raises `DataError`."""
         with _opened(self.file) as source:
@@ -83,22 +89,27 @@ class SourceFile:
 
 
 def open_collection(
-    address: Path | str, recipe: Recipe, summary: Summary | None = None
+    address: Path | str,
+    recipe: Recipe,
+    summary: Summary | None = None,
+    *,
+    digest: bool = False,
+    progress: Progress | None = None,
 ) -> list[SourceImage]:
     """Return the images of a folder or an fsspec address, in natural order.
 
     The recipe's `images` and `pool.pages` say what of each file is used. Files that cannot be read
-    are noted in `summary` as `set_aside`, what was chosen as `chosen`. Raises `DataError` where
-    there is no image, and as `list_files` does.
+    are noted in `summary` as `set_aside`, what was chosen as `chosen`; who takes images says so.
+    With `digest` images have their content's hash. Raises `DataError` where there is no image, and
+    as `list_files` does.
     """
     told = Summary() if summary is None else summary
     found: list[SourceImage] = []
-    for one in open_files(list_images(address, told), recipe, told):
+    files = list_images(address, told)
+    for one in open_files(files, recipe, told, digest=digest, progress=progress):
         if one.problem is not None:
             told.add("set_aside", one.name, one.problem)
         found += one.images
-    for image in found:
-        told.add("taken", image.name)
     return found
 
 

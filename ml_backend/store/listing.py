@@ -96,6 +96,12 @@ def file_uri(path: Path) -> str:
     return text
 
 
+def absolute(address: Path | str) -> str:
+    """The address as it holds in every working folder: local paths become absolute."""
+    path = local_folder(str(address))
+    return str(address) if path is None else file_uri(path)
+
+
 def file_system(address: str) -> tuple[Any, str]:
     """Give the fsspec file system of an address and the path in it.
 

@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +14,15 @@ from ml_backend.loop.context import Progress, silent
 from ml_backend.loop.mask_folder import MaskFolder, open_masks
 from ml_backend.loop.masks import UNKNOWN
 from ml_backend.loop.simulate.plan import Source
-from ml_backend.loop.splits import split_of
+from ml_backend.loop.splits import split_images
 from ml_backend.masks import sets
 from ml_backend.masks.instances import components, told_apart
 from ml_backend.masks.tiles import Window, cut_tiles
 from ml_backend.recipe import Recipe
-from ml_backend.store.blobs import natural_order
-from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.collection import SourceImage, open_collection
 from ml_backend.store.mask_values import parse_values
 from ml_backend.store.rows import Image, Tile
+from ml_backend.store.summary import Summary
 
 if TYPE_CHECKING:
     from ml_backend.learning.data import Sample
@@ -51,7 +50,7 @@ class Material:
     which an annotator outlines. `labels` are those that are learned; where they are `overlapping`
     the samples' masks are set maps. `test_of_N`: the number of the image that each test tile is
     cut from, 0..test_images-1. `fingerprint` changes with any file. `set_aside`: images that
-    cannot be used, and why.
+    cannot be used, and why; `summary` says what became of every file.
     """
 
     tiles: tuple[Tile, ...]
@@ -64,6 +63,7 @@ class Material:
     fingerprint: str
     set_aside: tuple[tuple[str, str], ...] = ()
     overlapping: bool = False
+    summary: Summary = field(default_factory=Summary)
 
     @property
     def test_images(self) -> int:
@@ -86,17 +86,16 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
     from ml_backend.learning.data import Sample
 
     values = parse_values(source.values) if source.values else None
-    images = find_images(source.images)
-    masks = open_masks(images, source.masks, source.labels, recipe, values)
-    if len(masks.files) < 2:
+    summary = Summary()
+    found = open_collection(source.images, recipe, summary, digest=True, progress=progress)
+    masks = open_masks(found, source.masks, source.labels, recipe, values, summary=summary)
+    images = masks.paired
+    if len(images) < 2:
         raise DataError(
-            f"{source.images} has {len(masks.files)} images with a mask in {source.masks}: at "
+            f"{source.images} has {len(images)} images with a mask in {source.masks}: at "
             "least two are needed, one to choose from and one to judge by"
         )
-    pairs = sorted(
-        masks.files.items(), key=lambda pair: natural_order(_name(pair[0], source.images))
-    )
-    sides = _sides(len(pairs), source)
+    sides = _sides(images, source)
     quota = {
         "train": -(-source.most_pool // sides.count("train")),
         "val": -(-source.most_test // sides.count("val")),
@@ -104,26 +103,28 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
     digest = hashlib.sha256()
     cut: dict[str, list[tuple[Tile, Sample, int, int]]] = {"train": [], "val": []}
     faults = []
-    for ordinal, ((path, files), side) in enumerate(zip(pairs, sides, strict=True)):
-        name = _name(path, source.images)
-        progress(ordinal, len(pairs), f"reading {name}")
+    for ordinal, (one, side) in enumerate(zip(images, sides, strict=True)):
+        progress(ordinal, len(images), f"reading {one.name}")
         try:
-            data = _bytes(path)
-            digest.update(repr((name, side)).encode() + hashlib.sha256(data).digest())
-            digest.update(files.digest())
-            picture = _read(data, path, masks)
+            digest.update(repr((one.name, side)).encode() + one.identity)
+            digest.update(masks.files[one.name].digest())
+            picture = _read(one, masks)
         except DataError as error:
-            faults.append((name, str(error)))
+            faults.append((one.name, str(error)))
+            summary.add("set_aside", one.name, str(error))
             continue
+        summary.add("taken", one.name, "to choose from" if side == "train" else "to judge by")
         height, width = picture.mask.shape
-        image = Image(name, str(path), "", width, height, split="train", id=ordinal)
+        image = Image(
+            one.name, one.file.uri, "", width, height, split="train", stack=one.stack, id=ordinal
+        )
         tile = recipe.pool.tile
         windows = cut_tiles(height, width, tile) if tile else [Window(0, 0, width, height)]
         for window in _some(windows, quota[side], ordinal):
             row = Tile(-1, image, *window)
             cut[side].append((row, *_cut(picture, window, row.title)))
-    pool = _some(cut["train"], source.most_pool, len(pairs))
-    test = _some(cut["val"], source.most_test, len(pairs) + 1)
+    pool = _some(cut["train"], source.most_pool, len(images))
+    test = _some(cut["val"], source.most_test, len(images) + 1)
     _check(pool, test, faults)
     return Material(
         tuple(replace(row[0], id=number) for number, row in enumerate(pool)),
@@ -136,27 +137,26 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
         digest.hexdigest(),
         tuple(faults),
         masks.overlapping,
+        summary,
     )
 
 
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
-
-
-def _sides(count: int, source: Source) -> list[str]:
-    """The side of each image: one of each block drawn as a project would, or the last ones."""
+def _sides(images: Sequence[SourceImage], source: Source) -> list[str]:
+    """The side of each image: drawn as a project would, a stack as one source, or the last ones."""
+    count = len(images)
     if source.test_part == "last":
         held = min(count - 1, max(1, round(source.test_share * count)))
         return ["train"] * (count - held) + ["val"] * held
-    sides: list[str] = [split_of(ordinal, source.test_share, 0) for ordinal in range(count)]
+    split = split_images(images, source.test_share, 0)
+    sides: list[str] = [split[image.name] for image in images]
     if len(set(sides)) < 2:  # a few images may all lie on one side
         sides[-1] = "train" if sides[0] == "val" else "val"
     return sides
 
 
-def _read(data: bytes, path: Path, masks: MaskFolder) -> Picture:
-    pixels = decode_image(data, path.name)
-    reading = masks.reading(path, (pixels.shape[0], pixels.shape[1]))
+def _read(image: SourceImage, masks: MaskFolder) -> Picture:
+    pixels = image.pixels()
+    reading = masks.reading(image)
     mask, numbers = reading.mask, reading.objects
     if masks.overlapping:
         return Picture(pixels, mask, _objects(mask, len(masks.names)))
@@ -210,10 +210,3 @@ def _check(pool: Sequence[Any], test: Sequence[Any], faults: Sequence[tuple[str,
         f"the masks of {len(pool)} tiles to choose from and {len(test)} to judge by must both "
         f"show an object{why}"
     )
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None

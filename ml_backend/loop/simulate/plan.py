@@ -1,6 +1,5 @@
 """What a simulation is asked, and the parts that it divides into."""
 
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
@@ -29,8 +28,8 @@ _BATCHES_IN_POOL = 16  # a small pool must not be used up before strategies can 
 class Source(Section):
     """Where images and masks are, and how they become a pool and a frozen test set."""
 
-    images: Path
-    masks: Path
+    images: str
+    masks: str
     labels: tuple[str, ...] = ("object",)
     values: str | None = None
     test_share: float = Field(0.25, gt=0, lt=1)

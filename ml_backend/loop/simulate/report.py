@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from ml_backend.loop.simulate.likeness import Likeness, likeness_of
 from ml_backend.loop.simulate.material import Material
 from ml_backend.loop.simulate.plan import BASELINE, Plan, all_units, ceiling_of, longer_of
 from ml_backend.loop.simulate.records import Records
+from ml_backend.store.summary import Summary
 
 _JUDGED = {
     "pixels": "IoU is that of all their pixels together",
@@ -39,10 +40,11 @@ CURVES, PICTURE, REPORT = "curves.csv", "curves.png", "report.md"
 
 @dataclass(frozen=True)
 class Written:
-    """The files of a finished simulation, and its main table as lines for people."""
+    """The files of a finished simulation, its main table as lines for people, what it read."""
 
     folder: Path
     lines: tuple[str, ...]
+    files: Summary
 
 
 def write_report(plan: Plan, material: Material, records: Records) -> Written:
@@ -53,7 +55,7 @@ def write_report(plan: Plan, material: Material, records: Records) -> Written:
     records.publish(PICTURE, draw(result, title_of(plan, material), _MEASURES[plan.judged_by]))
     text = report_of(plan, material, records, result)
     records.publish(REPORT, text.encode())
-    return Written(records.folder, tuple(summary(result)))
+    return Written(records.folder, tuple(summary(result)), material.summary)
 
 
 def title_of(plan: Plan, material: Material) -> str:
@@ -69,9 +71,9 @@ def _seeds(plan: Plan) -> str:
     return f"{plan.seeds} seeds" + f" from {plan.first_seed} on" * (plan.first_seed > 0)
 
 
-def _short(folder: Path) -> str:
-    """The end of a path: enough to recognise it by, and nothing of the machine."""
-    return "/".join(folder.parts[-2:])
+def _short(address: str) -> str:
+    """The end of an address: enough to recognise it by, and nothing of the machine."""
+    return "/".join(PurePosixPath(address).parts[-2:])
 
 
 def curves_csv(plan: Plan, material: Material, records: Records, likeness: Likeness) -> bytes:
