@@ -64,9 +64,10 @@ def augment_sheet(
             "with --pool"
         )
     summary = Summary()
-    collection = open_collection(images, recipe, summary)
+    faults: list[tuple[str, str]] = []
+    collection = open_collection(images, recipe, summary, problems=faults)
     known = open_masks(collection, masks, labels, recipe, values, summary=summary)
-    paired, faults = known.paired, []
+    paired = known.paired
     chosen: list[Sample] = []
     for index in np.random.default_rng([settings.seed, 3]).permutation(len(paired)):
         if len(chosen) == rows:

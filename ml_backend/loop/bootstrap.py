@@ -68,11 +68,12 @@ def bootstrap(
     METHODS[how.method]  # an unknown name is said before anything is read
     _check_apart(images, masks)
     summary = Summary()
-    found = open_collection(images, recipe or Recipe(), summary)
+    faults: list[tuple[str, str]] = []
+    found = open_collection(images, recipe or Recipe(), summary, problems=faults)
     known = _known(found, masks)
     names = _mask_names(found)
     place = Blobs(absolute(masks))
-    written, empty, faults = [], [], []
+    written, empty = [], []
     for done, image in enumerate(found):
         progress(done, len(found), image.name)
         if image.name in known:

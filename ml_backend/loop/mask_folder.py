@@ -122,7 +122,7 @@ def label_use(
     """
     check_recipe(recipe, written)
     labels = _learned(recipe, written, multiple=by_label)
-    return MaskFolder({}, tuple(written), labels, recipe.labels.unpainted, values).use
+    return MaskFolder({}, (), tuple(written), labels, recipe.labels.unpainted, values).use
 
 
 def check_recipe(recipe: Recipe, written: Sequence[str]) -> LabelConfig:

@@ -95,21 +95,26 @@ def open_collection(
     *,
     digest: bool = False,
     progress: Progress | None = None,
+    problems: list[tuple[str, str]] | None = None,
 ) -> list[SourceImage]:
     """Return the images of a folder or an fsspec address, in natural order.
 
     The recipe's `images` and `pool.pages` say what of each file is used. Files that cannot be read
     are noted in `summary` as `set_aside`, what was chosen as `chosen`; who takes images says so.
-    With `digest` images have their content's hash. Raises `DataError` where there is no image, and
-    as `list_files` does.
+    With `digest` images have their content's hash. `problems` gets the names and reasons of all
+    that cannot be read. Raises `DataError` where there is no image that can, and as `list_files`.
     """
+    broken: list[tuple[str, str]] = [] if problems is None else problems
     told = Summary() if summary is None else summary
     found: list[SourceImage] = []
     files = list_images(address, told)
     for one in open_files(files, recipe, told, digest=digest, progress=progress):
         if one.problem is not None:
             told.add("set_aside", one.name, one.problem)
+            broken.append((one.name, one.problem))
         found += one.images
+    if not found:
+        raise DataError(f"no image in {address} can be read: {broken[0][1]}")
     return found
 
 

@@ -105,7 +105,7 @@ def test_nothing_to_show_is_said(folders, tmp_path):
         augment_sheet(images, tmp_path / "none", out, recipe=recipe())
     for path in images.rglob("*.png"):
         path.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"can be shown: .*png"):
+    with pytest.raises(DataError, match=r"can be read: .*png"):
         augment_sheet(images, masks, out, recipe=recipe())
     with pytest.raises(UnknownName, match="elastic"):
         augment_sheet(images, masks, out, recipe=recipe("cutmix"))

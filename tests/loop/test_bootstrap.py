@@ -1,5 +1,9 @@
 """Masks by thresholding: what is written, what is left alone, and that it can be learned from."""
 
+import os
+import shutil
+
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -85,16 +89,13 @@ def test_the_settings_arrive(folders):
 
 
 def test_mistakes_are_said_before_anything_is_written(folders, tmp_path):
-    """An unknown method, a folder in the other, two images of one name, no images."""
+    """An unknown method, a folder in the other, no images."""
     images, masks, _ = folders
     with pytest.raises(UnknownName, match="hysteresis, local, otsu"):
         bootstrap(images, masks, how=Thresholding("watershed"))
     for inside in (images, images / "masks"):
         with pytest.raises(ConfigError, match="a folder of their own"):
             bootstrap(images, inside)
-    Image.new("L", (40, 40)).save(images / "sub" / "0.bmp")
-    with pytest.raises(DataError, match=r"0\.bmp and 0\.png .* share the mask sub/0\.png"):
-        bootstrap(images, masks)
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="no images"):
         bootstrap(tmp_path / "none", masks)
@@ -113,3 +114,37 @@ def test_the_masks_of_clean_samples_can_be_learned_from(house):
     house.images = samples.clean_images
     assert house.fill(0, masks=masks).sources == 4
     assert "promoted" in house.step("train").summary
+
+
+def test_images_that_would_share_a_mask_have_each_their_own(folders):
+    """Names that differ in their endings only: masks by the whole name, found again by it."""
+    images, masks, _ = folders
+    shutil.copy(images / "sub" / "0.png", images / "sub" / "0.bmp")
+    report = bootstrap(images, masks)
+    assert len(report.written) == 6
+    assert {path.name for path in (masks / "sub").glob("0*")} == {"0.bmp.png", "0.png.png"}
+    assert bootstrap(images, masks).written == ()
+
+
+def test_odd_names_stop_nobody(folders):
+    """U+202F, a backslash, a Latin-1 byte, 200 bytes: each image gets its mask, and keeps it."""
+    images, masks, _ = folders
+    odd = ["a\u202fb.png", "a\\c.png", os.fsdecode(b"caf\xe9.png"), "x" * 240 + ".png"]
+    for name in odd:
+        shutil.copy(images / "sub" / "0.png", images / name)
+    report = bootstrap(images, masks)
+    assert len(report.written) == 9
+    assert {"a b.png", "a_c.png", "café.png"} < {path.name for path in masks.iterdir()}
+    again = bootstrap(images, masks)
+    assert (len(again.kept), again.written) == (9, ())
+
+
+def test_a_bucket_has_its_masks_in_a_bucket(folders):
+    """Images are read from an fsspec address and masks written to one."""
+    images, _, _ = folders
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/clean/sub/0.png", (images / "sub" / "0.png").read_bytes())
+    report = bootstrap("memory://clean", "memory://clean-masks")
+    assert report.written == ("sub/0.png",)
+    assert memory.exists("/clean-masks/sub/0.png")
+    assert bootstrap("memory://clean", "memory://clean-masks").written == ()

@@ -7,8 +7,8 @@ from PIL import Image
 from ml_backend.errors import ConfigError, DataError
 from ml_backend.loop.mask_folder import check_recipe, open_masks
 from ml_backend.masks.sets import planes_of
-from ml_backend.recipe import parse_recipe
-from ml_backend.store.images import find_images
+from ml_backend.recipe import Recipe, parse_recipe
+from ml_backend.store.collection import open_collection
 
 NAMES = ("cell", "nucleus", "dirt", "ground")
 SHAPE = (6, 8)
@@ -33,9 +33,9 @@ def folder(tmp_path):
 
 def opened(folder, masks, names=NAMES, **labels):
     """The masks of the one image by a recipe with this `labels` section, and what they are."""
-    images = find_images(folder / "images")
+    images = open_collection(folder / "images", Recipe())
     found = open_masks(images, folder / masks, names, parse_recipe({"labels": labels}))
-    return found, found.read(images[0], SHAPE)
+    return found, found.read(images[0])
 
 
 def test_a_recipe_that_sets_nothing_aside_changes_nothing(folder):

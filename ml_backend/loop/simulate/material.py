@@ -87,7 +87,10 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
 
     values = parse_values(source.values) if source.values else None
     summary = Summary()
-    found = open_collection(source.images, recipe, summary, digest=True, progress=progress)
+    faults: list[tuple[str, str]] = []
+    found = open_collection(
+        source.images, recipe, summary, digest=True, progress=progress, problems=faults
+    )
     masks = open_masks(found, source.masks, source.labels, recipe, values, summary=summary)
     images = masks.paired
     if len(images) < 2:
@@ -102,7 +105,6 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
     }
     digest = hashlib.sha256()
     cut: dict[str, list[tuple[Tile, Sample, int, int]]] = {"train": [], "val": []}
-    faults = []
     for ordinal, (one, side) in enumerate(zip(images, sides, strict=True)):
         progress(ordinal, len(images), f"reading {one.name}")
         try:

@@ -1,8 +1,9 @@
 """What a simulation is asked, and the parts that it divides into."""
 
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from ml_backend.errors import ConfigError
 from ml_backend.recipe import Recipe, parse_recipe
@@ -36,6 +37,11 @@ class Source(Section):
     test_part: Literal["spread", "last"] = "spread"
     most_pool: int = Field(600, ge=2)
     most_test: int = Field(200, ge=1)
+
+    @field_validator("images", "masks", mode="before")
+    @classmethod
+    def _address(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
 
 
 class Plan(Section):
