@@ -6,7 +6,7 @@ the next call, which first asks Label Studio what arrived: no tile is ever pushe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,14 +16,17 @@ from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.due import batch_wanted
 from ml_backend.loop.existing import fetch_for_round
 from ml_backend.loop.models import Models, Serving
+from ml_backend.loop.pool import last_intake
 from ml_backend.loop.predict import readable_tiles, show_predictions, show_version
 from ml_backend.loop.push import push
 from ml_backend.loop.refresh import pull_existing
 from ml_backend.loop.score import embed_tiles, score_pool
 from ml_backend.loop.tab import chosen_existing, list_round
 from ml_backend.store.rows import Project, Round, Tile
+from ml_backend.store.summary import Kind
 
 FIRST_LOOK = 2000  # tiles that a first batch is chosen among: a minute or so of reading images
+_LEFT_OUT: tuple[Kind, ...] = ("passed_over", "unpaired", "warnings")
 CHUNK = 64  # tiles between two looks at the catalog: what a crash may cost
 
 
@@ -47,8 +50,21 @@ def select(context: Context, project_id: int, progress: Progress) -> Report:
     draft = drafted(context, project, serving, progress)
     if draft is None:
         return Report("the pool is empty: everything has been asked about")
-    record = context.catalog.rounds.add(project.id, draft.record)
+    record = context.catalog.rounds.add(project.id, _with_pool(context, project, draft.record))
     return _finish(context, project, record, progress)
+
+
+def _with_pool(context: Context, project: Project, record: Round) -> Round:
+    """The round with how images were read, and how many files it could not choose among and why."""
+    images = context.catalog.pool.images(project.id)
+    intake = last_intake(context, project.id)
+    left = {} if intake is None else {kind: intake.count(kind) for kind in _LEFT_OUT}
+    facts = {
+        "images": project.recipe.images.model_dump(mode="json"),
+        "pages": project.recipe.pool.pages,
+        "set_aside": sum(image.status == "quarantined" for image in images),
+    }
+    return replace(record, settings=record.settings | {"pool": facts | left})
 
 
 def drafted(

@@ -145,6 +145,9 @@ def test_a_round_by_hand(house):
     assert "8 images, 8 tiles to ask about, 0 images with masks" in output
     assert "set aside 1: bad.png" in output
     assert "round 1: 4 tasks pushed" in run("select", "--here")
+    (record,) = house.catalog.rounds.all(house.project_id)
+    left_out = {"set_aside": 1, "passed_over": 1, "unpaired": 0, "warnings": 0}
+    assert left_out.items() <= record.settings["pool"].items()
     house.answer_open()
     assert "4 new annotations" in run("sync", "--here")
     assert "0 new annotations" in run("sync", "--all", "--here")
