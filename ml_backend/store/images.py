@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
 from ml_backend.store.blobs import Blobs, local_folder, natural_order
+from ml_backend.store.endings import SUFFIXES
 from ml_backend.store.frames import Frame
 from ml_backend.store.image_files import open_pictures
 from ml_backend.store.mapped import map_tiff
@@ -22,7 +23,8 @@ from ml_backend.store.readers import MAX_PIXELS, Source
 from ml_backend.store.remote import RemoteFile, translate_fetch_errors
 from ml_backend.store.rendering import render
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
+__all__ = ["MAX_BYTES", "SUFFIXES", "Box", "ImageSource", "decode_image", "find_images"]
+
 Box = tuple[int, int, int, int]
 """(x, y, width, height) in pixels, such as a `masks.tiles.Window`."""
 
@@ -32,7 +34,7 @@ MAX_BYTES = 2**31
 _AT_ONCE = 64 * 2**20  # bytes of a remote file that is fetched whole
 _BLOCK = 4 * 2**20  # bytes of the parts of a larger one
 
-_TIFF = {".tif", ".tiff"}
+_TIFF = {".tif", ".tiff", ".btf", ".tf8"}
 
 
 def decode_image(

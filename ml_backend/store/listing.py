@@ -12,7 +12,7 @@ import fsspec
 
 from ml_backend.errors import DataError, NotFound, StoreError
 from ml_backend.store.blobs import local_folder, natural_order
-from ml_backend.store.images import SUFFIXES
+from ml_backend.store.endings import SUFFIXES, way_out
 from ml_backend.store.summary import Summary
 
 Tell = Callable[[str, str], None]
@@ -132,6 +132,9 @@ def _not_read(name: str, suffixes: Collection[str]) -> str | None:
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in suffixes:
         return None
+    told = way_out(name)
+    if told is not None:
+        return told
     return f"{shown(suffix)} files are not read" if suffix else "no ending"
 
 

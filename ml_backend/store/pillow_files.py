@@ -1,6 +1,7 @@
-"""The pictures of PNG, JPEG, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and TGA files, by Pillow.
+"""The pictures of PNG, JPEG, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, TGA … files, by Pillow.
 
-16-bit colour PNG goes through imagecodecs, because Pillow keeps eight bits of it.
+16-bit colour PNG and JPEG XL go through imagecodecs, because Pillow keeps eight bits of the one and
+knows nothing of the other.
 """
 
 import io
@@ -21,6 +22,7 @@ Image.MAX_IMAGE_PIXELS = None
 PNG = b"\x89PNG\r\n\x1a\n"
 NATIVE = {"1", "L", "I", "F", "RGB", "LA", "RGBA", "I;16", "I;16L", "I;16B", "I;16N"}
 _ALPHA = {"PA", "La", "RGBa", "LA", "RGBA"}
+_JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _SINGLE = {"MPO"}  # a photograph and its preview, or a left and a right one
 _CHUNK = 2**20
 _TEXT = {b"tEXt", b"zTXt", b"iTXt"}
@@ -49,6 +51,10 @@ class PillowReader:
 
 def open_pillow(file: BinaryIO, name: str, max_pixels: int) -> Pictures:
     """List the pictures of a file that Pillow reads."""
+    head = file.read(12)
+    file.seek(0)
+    if head.startswith(_JXL):
+        return _jpeg_xl(file, name, max_pixels)
     image = open_image(file)
     check_size(name, image.height, image.width, max_pixels)
     pages = 1 if image.format in _SINGLE else getattr(image, "n_frames", 1)
@@ -59,6 +65,13 @@ def open_pillow(file: BinaryIO, name: str, max_pixels: int) -> Pictures:
         return _picture(image, file, still=pages == 1)
 
     return Pictures((Scene(pages, 1, make),))
+
+
+def _jpeg_xl(file: BinaryIO, name: str, max_pixels: int) -> Pictures:
+    values = np.asarray(imagecodecs.jpegxl_decode(file.read()))
+    check_size(name, values.shape[0], values.shape[1], max_pixels)
+    reader = ArrayReader(values)
+    return Pictures((Scene(1, 1, lambda _t, _z: picture_of(reader, None)),))
 
 
 def open_image(file: BinaryIO) -> Image.Image:
