@@ -229,7 +229,7 @@ def show_address(running: "Running") -> None:
 
 def _address(running: "Running") -> str:
     return (
-        f"Open    {running.studio_url}/projects/{running.project.id}/data\n"
+        f"Open    {running.page}\n"
         f"Login   {running.secrets.studio_email}\n"
         f"Pass    {running.secrets.studio_password}"
     )

@@ -17,6 +17,7 @@ class LabelStudioServer:
     """One server over `data_dir`. A second start over the same folder finds everything there.
 
     `local_files_root` is the folder below which Label Studio may serve files by itself.
+    `browser_url`: the address at which people reach it, if a proxy has it another one.
     """
 
     executable: Path
@@ -26,6 +27,7 @@ class LabelStudioServer:
     local_files_root: Path
     host: str = "127.0.0.1"
     name: str = "label-studio"
+    browser_url: str = ""
 
     @property
     def url(self) -> str:
@@ -58,7 +60,7 @@ class LabelStudioServer:
             "DJANGO_DB": "sqlite",
             "ENABLE_LEGACY_API_TOKEN": "true",
             "FRONTEND_SENTRY_DSN": "",
-            "HOST": "",
+            "HOST": self.browser_url,
             "LATEST_VERSION_CHECK": "0",
             "LOCAL_FILES_DOCUMENT_ROOT": str(self.local_files_root.absolute()),
             "LOCAL_FILES_SERVING_ENABLED": "true",

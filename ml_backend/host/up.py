@@ -84,6 +84,12 @@ class Running:
     redis: EmbeddedRedis
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    @property
+    def page(self) -> str:
+        """The address at which people open the project's tasks."""
+        site = (self.settings.label_studio_browser_url or self.studio_url).rstrip("/")
+        return f"{site}/projects/{self.project.id}/data"
+
     def tend(self) -> None:
         """Start again what died. To be called now and then by whoever waits."""
         self.processes.tend()
@@ -194,6 +200,7 @@ def _studio(wishes: Wishes, secrets: LocalSecrets) -> LabelStudioServer:
         port=port,
         secrets=secrets,
         local_files_root=wishes.home,
+        browser_url=load_settings(home=wishes.home).label_studio_browser_url or "",
     )
 
 

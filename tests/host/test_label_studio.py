@@ -40,6 +40,13 @@ def test_both_address_flags_are_set(unstarted: LabelStudioServer):
     assert environment["LABEL_STUDIO_SSRF_PROTECTION_ENABLED"] == "false"
 
 
+def test_the_address_for_people_is_handed_on(unstarted: LabelStudioServer):
+    """Behind a proxy Label Studio must know it; without one nothing of the environment gets in."""
+    assert unstarted.environment["LABEL_STUDIO_HOST"] == ""
+    below = replace(unstarted, browser_url="https://host/ls")
+    assert below.environment["LABEL_STUDIO_HOST"] == "https://host/ls"
+
+
 def test_secrets_stay_out_of_command_and_repr(unstarted: LabelStudioServer):
     """Password and token travel in the environment only and are never printed."""
     unstarted.executable.parent.mkdir()
