@@ -9,11 +9,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import yaml
+from PIL import Image
+from support.sections import SECTIONS, Sections, read_sections
 
-from ml_backend.samples import make_samples
+from ml_backend.demo.annotator import ACCEPT_DICE
+from ml_backend.loop.context import open_context
+from ml_backend.loop.masks import mean_dice
+from ml_backend.settings import load_settings
 
 from .conftest import QUICK
 from .test_loop import assert_exports_agree
@@ -68,18 +74,38 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(studio_executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Two rounds of the demo, from nothing."""
-    folder = tmp_path_factory.mktemp("demo")
-    samples = make_samples(folder / "samples", count_clean=1, count_noisy=24)
+def sections(tmp_path_factory: pytest.TempPathFactory) -> Sections:
+    """Twenty sections whose masks are known."""
+    return read_sections(tmp_path_factory.mktemp("sections"))
+
+
+def play(folder: Path, studio: Path, images: Path, masks: Path) -> Played:
+    """Play two rounds of the demo, from nothing."""
     home, report = folder / "home", folder / "report.json"
     process = start(
-        home, studio_executable, "demo", "--rounds", "2", "--report", str(report),
-        "--images", str(samples.noisy_images), "--masks", str(samples.noisy_masks),
-        "--label", "plankton",
+        home, studio, "demo", "--rounds", "2", "--report", str(report),
+        "--images", str(images), "--masks", str(masks), "--label", "plankton",
     )  # fmt: skip
     output, _ = process.communicate(timeout=1400)
     return Played(home, report, process.returncode, output)
+
+
+@pytest.fixture(scope="module")
+def played(
+    studio_executable: Path, tmp_path_factory: pytest.TempPathFactory, sections: Sections
+) -> Played:
+    """A demo of the sections as single files."""
+    folder = tmp_path_factory.mktemp("demo")
+    return play(folder, studio_executable, *sections.write_files(folder))
+
+
+@pytest.fixture(scope="module")
+def played_stack(
+    studio_executable: Path, tmp_path_factory: pytest.TempPathFactory, sections: Sections
+) -> Played:
+    """A demo of the sections as one file, with one file of masks."""
+    folder = tmp_path_factory.mktemp("stack-demo")
+    return play(folder, studio_executable, *sections.write_stack(folder))
 
 
 def test_the_demo_plays_every_round_and_reports_it(played: Played) -> None:
@@ -102,6 +128,33 @@ def test_the_demo_plays_every_round_and_reports_it(played: Played) -> None:
     assert_exports_agree(folder)
     assert data["export"]["images"] == len(list((folder / "png").rglob("*.png")))
     assert Path(data["curve_png"]).stat().st_size > 5000
+
+
+def test_a_stack_ends_as_its_sections_do(
+    played: Played, played_stack: Played, sections: Sections
+) -> None:
+    """One file of 20 pages: the same rounds, names and sizes, and what was painted is exact."""
+    assert played_stack.returncode == 0, played_stack.output[-3000:]
+    assert left_behind(played_stack.home) == []
+    exports = []
+    for demo in (played, played_stack):
+        data = json.loads(demo.report.read_text(encoding="utf-8"))
+        assert [row["labelled"] for row in data["rounds"]] == [6, 12]
+        folder = Path(data["export"]["png_dir"])
+        assert_exports_agree(folder.parent)
+        exports.append({path.stem: np.array(Image.open(path)) for path in folder.rglob("*.png")})
+        with open_context(load_settings(home=demo.home)) as context:
+            painted = context.catalog.work.labelled(data["project_id"])
+            assert len(painted) == 12
+            for item in painted:
+                mask = exports[-1][Path(item.tile.image.name).stem] > 0
+                truth = sections.truth(item.tile.image.name)
+                assert mean_dice(mask.astype(np.uint8), truth.astype(np.uint8)) >= ACCEPT_DICE
+            splits = {image.split for image in context.catalog.pool.images(data["project_id"])}
+            assert splits == {"train", "val"}
+    assert len(exports[0]) == SECTIONS
+    sizes = [{name: mask.shape for name, mask in export.items()} for export in exports]
+    assert sizes[0] == sizes[1]
 
 
 def test_a_second_start_finds_it_and_ctrl_c_stops_everything(

@@ -1,21 +1,19 @@
 """The catalog: the same suite over SQLite and, where one answers, PostgreSQL."""
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import create_engine, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import inspect, text
+from support.databases import postgres_schema
 
 from ml_backend.errors import NotFound, StoreError
 from ml_backend.recipe import parse_recipe
 from ml_backend.store.catalog import Catalog
 from ml_backend.store.rows import Annotation, Chosen, Image, Prediction, Reading, Round, Task
 
-POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
 BOXES = [(0, 0, 4, 4), (4, 0, 4, 4)]
 IMAGE = Image("a.png", "/pool/a.png", "0" * 64, 8, 4)
 
@@ -26,18 +24,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'catalog.sqlite3'}"
         return
-    schema = f"t{uuid.uuid4().hex}"
-    engine = create_engine(POSTGRES, connect_args={"connect_timeout": 2})
-    try:
-        with engine.begin() as connection:
-            connection.execute(text(f"CREATE SCHEMA {schema}"))
-    except OperationalError:
-        engine.dispose()
-        pytest.skip("no PostgreSQL answers on 127.0.0.1:5432")
-    yield f"{POSTGRES}?options=-csearch_path%3D{schema}"
-    with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
+    with postgres_schema() as url:
+        if url is None:
+            pytest.skip("no PostgreSQL answers on 127.0.0.1:5432")
+        yield url
 
 
 @pytest.fixture
