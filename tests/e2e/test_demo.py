@@ -26,6 +26,8 @@ from .test_loop import assert_exports_agree
 
 pytestmark = [pytest.mark.studio, pytest.mark.timeout(1500)]
 
+# Nobody looks at how good these models are.
+SHORT = {"steps": 40, "epochs": 2, "batch_size": 4, "patch": 128}
 ROUND_KEYS = {
     "round", "labelled", "model_version", "decision", "val_iou", "val_dice", "accepted",
     "submitted", "mean_prediction_dice", "seconds", "candidate_iou", "serving",
@@ -35,8 +37,8 @@ ROUND_KEYS = {
 def start(home: Path, studio: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start `brushloop` with a quick recipe, in a session of its own."""
     recipe = home.parent / "quick.yaml"
-    loop = {"loop": {"retrain_every": None, "auto_select": True}}
-    recipe.write_text(yaml.safe_dump(QUICK | loop), encoding="utf-8")
+    changes = {"loop": {"retrain_every": None, "auto_select": True}, "training": SHORT}
+    recipe.write_text(yaml.safe_dump(QUICK | changes), encoding="utf-8")
     command = [sys.executable, "-m", "ml_backend.cli", *arguments]
     options = ["--home", str(home), "--recipe", str(recipe), "--label-studio", str(studio)]
     environment = {name: value for name, value in os.environ.items() if "BRUSHLOOP" not in name}

@@ -116,7 +116,10 @@ def test_a_stack_in_a_bucket_with_two_workers(
         label_studio.email, label_studio.password, label_studio.token,
     )  # fmt: skip
     with open_context(machines.settings) as context:
-        recipe = quick_recipe(loop__auto_select=True, loop__retrain_every=None)
+        recipe = quick_recipe(
+            loop__auto_select=True, loop__retrain_every=None,
+            training__steps=40, training__epochs=2,
+        )  # fmt: skip
         project = create_project(context, "Many machines", pictures.labels, recipe)
         connect(context, project.id, recipe)
         pool = add_folder(context, project.id, pictures.images)
