@@ -32,7 +32,7 @@ Masks = Annotated[
 ]
 MaskValues = Annotated[
     str | None,
-    typer.Option(help="What the masks' values mean, such as 0=1,255=0 or '#0000ff=1'."),
+    typer.Option(help="What the masks' values mean, such as 0=1,255=0 or '#0000ff=1' or cell=1."),
 ]
 MatchRule = Annotated[
     Literal["name", "number"],

@@ -37,7 +37,7 @@ class MaskFolder:
 
     `files`: what each image has, by its name. `images`: all that were given and are no masks.
     `written`: the labels that masks tell apart, in the order of their numbers. `labels`: those of
-    them that are learned, and those that are not. `values`: as for `read_mask`.
+    them that are learned, and those that are not. `values` and `instances`: as for `read_mask`.
     """
 
     files: Mapping[str, MaskFiles] = field(repr=False)
@@ -46,6 +46,7 @@ class MaskFolder:
     labels: LabelConfig
     unpainted: str
     values: Values | None = None
+    instances: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ class MaskFolder:
     def question(self) -> tuple[object, ...]:
         """What decides how masks are read: another one gives other label maps."""
         aside = (self.labels.unknown, self.labels.background, self.unpainted)
-        said = ["overlapping"] if self.overlapping else []
+        said = ["overlapping"] * self.overlapping + ["instances"] * self.instances
         return (self.written, self.values, *said, *([aside] if aside != _NONE else []))
 
     @property
@@ -86,7 +87,7 @@ class MaskFolder:
         rest = UNKNOWN if self.unpainted == "unknown" else 0
         return LabelUse(
             self.written, self.labels.unknown, self.labels.background, rest, self.overlapping,
-            self.values,
+            self.values, self.instances,
         )  # fmt: skip
 
 
@@ -109,8 +110,10 @@ def open_masks(
     pairs = pair_masks(images, address, written, match=match, summary=summary)
     by_label = any(found.by_label for found in pairs.files.values())
     labels = _learned(recipe, written, multiple=by_label)
-    unpainted = recipe.labels.unpainted
-    return MaskFolder(pairs.files, pairs.images, tuple(written), labels, unpainted, values)
+    return MaskFolder(
+        pairs.files, pairs.images, tuple(written), labels, recipe.labels.unpainted, values,
+        recipe.instances.enabled,
+    )  # fmt: skip
 
 
 def label_use(
@@ -122,7 +125,9 @@ def label_use(
     """
     check_recipe(recipe, written)
     labels = _learned(recipe, written, multiple=by_label)
-    return MaskFolder({}, (), tuple(written), labels, recipe.labels.unpainted, values).use
+    return MaskFolder(
+        {}, (), tuple(written), labels, recipe.labels.unpainted, values, recipe.instances.enabled
+    ).use
 
 
 def check_recipe(recipe: Recipe, written: Sequence[str]) -> LabelConfig:

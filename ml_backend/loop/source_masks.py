@@ -25,6 +25,7 @@ def store_source_mask(
     Raises `DataError` with the mask's name where it cannot be read or does not fit.
     """
     labels, shape = context.labels(project), (image.height, image.width)
+    instances = project.recipe.instances.enabled
     names = parse_label_config(project.label_config).names  # what the masks' numbers count
     if files.by_label is not None or (files.document is not None and labels.overlapping):
         use = LabelUse(
@@ -35,12 +36,12 @@ def store_source_mask(
             context.blobs, project.id, reading.mask, use.learned, overlapping=use.overlapping
         )
         return replace(image, mask=key), reading.notes
-    reading = files.read(shape, LabelUse(names, values=values))
+    reading = files.read(shape, LabelUse(names, values=values, instances=instances))
     label_map = reading.mask
     background = [names.index(name) + 1 for name in labels.background]
     label_map[np.isin(label_map, background)] = 0
     objects = None
-    if project.recipe.instances.enabled and reading.objects is not None:
+    if instances and reading.objects is not None:
         objects = or_none(label_map, reading.objects)
     key = store_mask(context.blobs, project.id, label_map, names, objects)
     return replace(image, mask=key), reading.notes

@@ -6,11 +6,10 @@ or what a document says of it. docs/files.md has a table of the layouts that are
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from os.path import commonpath
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from ml_backend.store.documents import MaskDocument, MaskReading
 from ml_backend.store.listing import ListedFile
 from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pages import read_page
-from ml_backend.store.mask_values import IGNORE, Values, read_mask, read_objects
+from ml_backend.store.mask_values import IGNORE, Values, read_mask, read_mask_file
 
 U8 = NDArray[np.uint8]
 Shape = tuple[int, int]
@@ -89,7 +88,7 @@ class MaskFiles:
             return self.document.read(
                 shape, use.written, overlapping=use.overlapping, unknown=use.unknown,
                 background=use.background, rest=use.rest,
-                values=cast("Mapping[object, int] | None", use.values),
+                values=use.values,
             )  # fmt: skip
         if self.by_label is not None:
             return MaskReading(_planes(self.by_label, shape, use))
@@ -111,7 +110,7 @@ class LabelUse:
 
     `written`: all of them, in the order of their numbers. Values 1…K count those that are neither
     `unknown`, whose pixels become 255, nor `background`. `rest`: what nobody painted, 0 or 255.
-    `values`: as for `read_mask`.
+    `values` and `instances`: as for `read_mask`.
     """
 
     written: Sequence[str]
@@ -120,6 +119,7 @@ class LabelUse:
     rest: int = 0
     overlapping: bool = False
     values: Values | None = None
+    instances: bool = False
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -129,12 +129,12 @@ class LabelUse:
 
 
 def _one_file(file: MaskFile, shape: Shape, use: LabelUse) -> MaskReading:
-    data = file.read()
-    written = read_mask(data, file.name, len(use.written), values=use.values, shape=shape)
-    numbers = None
-    if len(use.written) == 1 and use.values is None and not use.overlapping:
-        numbers = read_objects(data, file.name)
-    return _labelled(written, numbers, use)
+    reading = read_mask_file(
+        file.read(), file.name, len(use.written), values=use.values, shape=shape,
+        instances=use.instances,
+    )  # fmt: skip
+    numbers = None if use.overlapping else reading.objects
+    return replace(_labelled(reading.mask, numbers, use, reading.notes), rule=reading.rule)
 
 
 def _labelled(

@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 from ml_backend.errors import ConfigError, DataError, RegionError
 from ml_backend.store.documents import open_documents
 from ml_backend.store.documents.rle import decode_rle
+from ml_backend.store.mask_values import IGNORE
 from ml_backend.store.summary import Summary
 
 from .pictures import png
@@ -223,6 +224,8 @@ def test_names_go_to_labels():
     assert read(document, values={"cat": 0, "dog": 0}, rest=255).mask[1].tolist() == [
         255, 0, 0, 255, 255,
     ]  # fmt: skip
+    assert read(document, values={"cat": 1, "*": 255}).mask.max() == IGNORE
+    assert read(document, values={"*": 2}).mask.max() == 2
     with pytest.raises(ConfigError, match="label 3, but there are only 2"):
         read(document, values={"cat": 3})
 

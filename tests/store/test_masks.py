@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from scipy import ndimage
 
 from ml_backend.errors import ConfigError, DataError, ImageUnreadable, RegionError
 from ml_backend.store.mask_values import IGNORE, parse_values, read_mask, read_objects
@@ -18,12 +19,10 @@ TRUTH[4:12, 5:20] = 1
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
 
 
-def edged(mask):
-    """A 0/255 mask with grey edge pixels on both sides of the outline."""
-    grey = mask * np.uint8(255)
-    grey[4, 5:20] = 200
-    grey[3, 5:20] = 90
-    return grey
+def soft(mask, top=255):
+    """A mask six times as large as its edges are wide, in greys up to `top`."""
+    large = ndimage.gaussian_filter(np.kron(mask, np.ones((6, 6))), 0.8)
+    return np.rint(large * top).astype(np.uint8)
 
 
 def colour(mask, ink, ground=(0, 0, 0)):
@@ -39,7 +38,8 @@ def indexed(mask, *colours):
 
 
 FULL = np.full_like(TRUTH, 255)
-INSTANCES = np.where(TRUTH, np.arange(30, dtype=np.uint16) // 5 * 70, 0).astype(np.uint16)
+LARGE = np.kron(TRUTH, np.ones((6, 6), np.uint8))
+INSTANCES = np.where(TRUTH, np.arange(30, dtype=np.uint16) // 2 * 70, 0).astype(np.uint16)
 ONE_LABEL = {
     "1 bit": png(TRUTH.astype(bool)),
     "1-bit tiff": tiff(TRUTH.astype(bool), photometric="minisblack"),
@@ -47,10 +47,21 @@ ONE_LABEL = {
     "0 and 1, bmp": file_of(Image.fromarray(TRUTH), "BMP"),
     "0 and 128": png(TRUTH * np.uint8(128)),
     "0 and 255": png(TRUTH * np.uint8(255)),
-    "grey edges": png(edged(TRUTH)),
-    "jpeg": file_of(Image.fromarray(edged(TRUTH)), "JPEG", quality=90),
+    "0 and 128 in 16 bits": png(TRUTH.astype(np.uint16) * 128),
+    "large, grey edges": png(soft(TRUTH)),
+    "large, jpeg": file_of(Image.fromarray(soft(TRUTH)), "JPEG", quality=75),
+    "large, hard jpeg": file_of(Image.fromarray(LARGE * np.uint8(255)), "JPEG", quality=50),
+    "large, soft colour": png(np.uint8(soft(TRUTH)[..., None] * [0.9, 0.5, 0.1])),
+    "large, coloured jpeg": file_of(
+        Image.fromarray(colour(LARGE, (250, 30, 40))), "JPEG", quality=95, subsampling=0
+    ),
     "rgb white": png(colour(TRUTH, (255, 255, 255))),
     "rgb red": png(colour(TRUTH, (255, 0, 0))),
+    "rgb dark green": png(colour(TRUTH, (48, 112, 32))),
+    "rgb nearly black": png(colour(TRUTH, (9, 20, 10))),
+    "rgba red, transparent ground": png(
+        np.dstack([colour(TRUTH, (255, 0, 0), (255, 255, 255)), TRUTH * np.uint8(255)])
+    ),
     "la": png(np.dstack([TRUTH * np.uint8(255), FULL])),
     "rgba": png(np.dstack([colour(TRUTH, (255, 255, 255)), FULL])),
     "rgba, transparent ground": png(
@@ -61,12 +72,13 @@ ONE_LABEL = {
     "coloured palette": indexed(TRUTH, (0, 0, 0), (220, 40, 90)),
     "16-bit instances": png(INSTANCES),
     "16-bit tiff instances": tiff(INSTANCES),
-    "8-bit instances": png(np.where(TRUTH, np.arange(30, dtype=np.uint8) // 5, 0).astype(np.uint8)),
+    "8-bit instances": png(np.where(TRUTH, np.arange(30, dtype=np.uint8) // 2, 0).astype(np.uint8)),
     "16-bit 0 and 65535": png(TRUTH.astype(np.uint16) * 65535),
-    "16-bit grey edges": png(edged(TRUTH).astype(np.uint16) * 257),
+    "large, 16-bit grey edges": png(soft(TRUTH).astype(np.uint16) * 257),
     "32-bit instances": tiff(INSTANCES.astype(np.int32) * 1000),
     "float 0 and 1": tiff(TRUTH.astype(np.float32)),
-    "float shares": tiff(np.where(TRUTH, 0.75, 0.25).astype(np.float32)),
+    "large, float shares": tiff((soft(TRUTH) / 255).astype(np.float32)),
+    "float instances": tiff(INSTANCES.astype(np.float32)),
     "float 0 and 255": tiff(TRUTH.astype(np.float64) * 255),
 }
 
@@ -74,8 +86,8 @@ ONE_LABEL = {
 @pytest.mark.parametrize("name", ONE_LABEL)
 def test_one_label(name):
     """One label needs no explanation in any of the usual encodings."""
-    mask = read_mask(ONE_LABEL[name], name, shape=TRUTH.shape)
-    truth = INSTANCES > 0 if "instances" in name else TRUTH
+    truth = INSTANCES > 0 if "instances" in name else LARGE if "large" in name else TRUTH
+    mask = read_mask(ONE_LABEL[name], name, shape=truth.shape)
     np.testing.assert_array_equal(mask, truth)
     assert mask.dtype == np.uint8
 
@@ -96,8 +108,8 @@ def test_label_maps_round_trip(data):
     labels = data.draw(st.integers(2, 254))
     values = st.sampled_from([0, 1, labels, IGNORE])
     label_map = data.draw(hnp.arrays(np.uint8, data.draw(SHAPES), elements=values))
-    if IGNORE in label_map:
-        label_map[0, 0] = 1  # only 0 and 255 would be anyone's guess
+    label_map = np.pad(label_map, 1)
+    label_map[0, :2] = 0, 1  # without 0, or with 0 and 255 alone, they would be anyone's guess
     palette = np.random.default_rng(0).integers(0, 256, (256, 3), np.uint8).tolist()
     files = [png(label_map), tiff(label_map), indexed(label_map, *palette)]
     if label_map.max() < IGNORE:
@@ -107,16 +119,14 @@ def test_label_maps_round_trip(data):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(2, 8), st.data())
-def test_evenly_spaced_greys(labels, data):
+@given(st.integers(2, 8), st.integers(0, 2**32 - 1), st.booleans())
+def test_evenly_spaced_greys(labels, seed, noisy):
     """K labels drawn as K + 1 greys from black to white are read by the nearest level."""
-    shape = data.draw(SHAPES)
-    truth = data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, labels)))
-    truth[0, 0] = 1
-    noise = data.draw(hnp.arrays(np.int64, shape, elements=st.integers(-7, 7)))
+    rng = np.random.default_rng(seed)
+    truth = np.kron(rng.integers(0, labels + 1, (4, 4)), np.ones((9, 9), np.int64))
+    truth[0, :2] = 0, 1
+    noise = rng.integers(-7, 8, truth.shape) if noisy else 0
     greys = np.clip(np.rint(truth * (255 / labels)) + noise, 0, 255).astype(np.uint8)
-    if greys.max() <= labels:
-        return
     np.testing.assert_array_equal(read_mask(png(greys), "x", labels), truth)
 
 
@@ -128,24 +138,73 @@ def test_an_indexed_mask_keeps_ignore_for_one_label():
     np.testing.assert_array_equal(read_mask(indexed(label_map, *palette), "x"), label_map)
 
 
-NUCLEI = np.kron(np.arange(200, dtype=np.uint8).reshape(10, 20), np.ones((5, 5), np.uint8))
+def blocks(*values, dtype=np.uint8):
+    """Squares of 9 x 9 px beside each other, each of one value."""
+    return np.kron(np.array([values], dtype), np.ones((9, 9), dtype))
+
+
+def dots(*values, dtype=np.uint8):
+    """Squares of 4 x 4 px on a ground of 0, twice of each value, so that they number nothing."""
+    return np.pad(np.kron(np.tile(values, (5, 1)), np.pad(np.ones((4, 4)), 2)), 4).astype(dtype)
+
+
+def with_spot(greys, value):
+    """A mask with a square of one value in its corner."""
+    greys[2:9, 2:9] = value
+    return greys
+
+
+NOISE = RNG.integers(0, 256, (40, 40)).astype(np.uint8)
 REFUSED = {
-    "three greys, one label": (
-        png(np.kron(np.uint8([[0, 127, 255]]), np.ones((9, 9), np.uint8))),
-        1,
-        r"127 \(33\.3%\)",
-    ),
-    "200 nuclei in 8 bits": (png(NUCLEI), 1, "mask values"),
+    "three greys, one label": (png(blocks(0, 127, 255)), 1, r"127 \(33\.3%: label 1\)"),
+    "ilastik": (png(blocks(1, 2)), 1, r"1 \(50.0%: background.*no pixel is 0.*'1=0,2=1'"),
+    "ilastik's ground alone": (png(blocks(1, 1)), 1, "no pixel is 0"),
+    "trimap": (png(blocks(1, 2, 3)), 1, r"object of a trimap.*'1=1,2=0,3=ignore'"),
+    "all white, two labels": (png(blocks(255, 255)), 2, r"255 \(100\.0%"),
+    "no black": (png(blocks(100, 255)), 1, "no pixel is 0"),
+    "two classes": (png(dots(1, 2)), 1, r"more values than the one label.*'0=0,1=1,2=1'"),
+    "two classes, 16 bits": (png(dots(1, 2, dtype=np.uint16)), 1, "'0=0,1=1,2=1'"),
+    "two classes that lie in each other": (png(np.pad(dots(2), 9, constant_values=1)), 1, "'0=0,"),
+    "the second class alone": (png(dots(2)), 1, "a class of several, perhaps.*'0=0,2=1'"),
+    "a class of few pixels": (png(np.pad(dots(128), 99, constant_values=255)), 1, "128"),
+    "a class between edges": (png(with_spot(soft(TRUTH), 90)), 1, "90"),
+    "a photograph": (png(NOISE), 1, "and 248 more values.*'0=0,1-255=1'"),
     "two colours, one label": (png(colour(TRUTH, (255, 0, 0), (0, 0, 255))), 1, "#ff0000"),
-    "colours, two labels": (png(colour(TRUTH, (255, 0, 0))), 2, r"#ff0000 \(20\.0%\)"),
-    "black and white, two labels": (png(TRUTH * np.uint8(255)), 2, r"255 \(20\.0%\)"),
+    "colours on black, one label": (
+        png(np.vstack([colour(TRUTH, (255, 0, 0)), colour(TRUTH, (0, 60, 0))])),
+        1,
+        r"#003c00 \(10\.0%.*'#000000=0,#003c00=1,#ff0000=0'",
+    ),
+    "shades on black, one label": (
+        png(np.vstack([colour(TRUTH, (240, 0, 0)), colour(TRUTH, (60, 0, 0))])),
+        1,
+        "#3c0000",
+    ),
+    "colours, two labels": (png(colour(TRUTH, (255, 0, 0))), 2, r"#ff0000 \(20\.0%"),
+    "black and white, two labels": (png(TRUTH * np.uint8(255)), 2, r"255 \(20\.0%"),
+    "one bit, two labels": (png(TRUTH.astype(bool)), 2, "black and white do not tell"),
     "codes, two labels": (png(TRUTH * np.uint8(37)), 2, "37"),
-    "too many labels": (png(np.uint8([[0, 1, 2, 3]])), 2, "3"),
+    "from 1, more than labels": (png(blocks(1, 2, 3)), 2, "'1=0,2=1,3=2'"),
+    "without 0, some missing": (png(blocks(1, 3)), 3, "1 "),
+    "greys without black": (png(blocks(127, 255)), 2, "127"),
+    "two codes near one level": (png(blocks(0, 122, 133, 255)), 2, "133"),
+    "too many labels": (png(blocks(0, 1, 2, 3)), 2, "3"),
     "indexed, too many": (indexed(TRUTH * 2, (0, 0, 0), (1, 99, 1), (9, 200, 0)), 1, "2"),
-    "16-bit instances, two labels": (png(INSTANCES), 2, "70"),
-    "negative": (tiff(-TRUTH.astype(np.int16)), 1, "negative"),
-    "nan": (tiff(np.full((3, 3), np.nan, np.float32)), 1, "nan"),
-    "broken numbers": (tiff(np.float32([[0.5, 7.25]])), 1, "broken"),
+    "16-bit instances, two labels": (png(INSTANCES), 2, "and 1 more values.*'0=0,1-630=1'"),
+    "few codes in a JPEG": (
+        file_of(Image.fromarray(blocks(0, 90, 255)), "JPEG"),
+        1,
+        "JPEG changes",
+    ),
+    "0 and 1 in a JPEG": (
+        file_of(Image.fromarray(TRUTH), "JPEG", quality=100),
+        1,
+        "save it as PNG",
+    ),
+    "negative": (tiff(-TRUTH.astype(np.int16)), 1, "negative.*'-1=ignore,0=0'"),
+    "nan": (tiff(np.array([[np.nan, 0], [1, 1]], np.float32)), 1, "nan.*'0=0,1=1,.=ignore'"),
+    "broken numbers": (tiff(np.float32([[0.5, 7.25]])), 1, r"0\.5 \(50\.0%\), 7\.25.*broken"),
+    "probabilities": (tiff(np.where(TRUTH, 0.75, 0.25).astype(np.float32)), 1, "0.25"),
 }
 
 
@@ -153,8 +212,9 @@ REFUSED = {
 def test_nothing_is_guessed(name):
     """A mask that could mean several things is refused with what it holds."""
     data, labels, found = REFUSED[name]
-    with pytest.raises(RegionError, match=rf"cells\.png.*{found}"):
+    with pytest.raises(RegionError, match=rf"cells\.png.*{found}") as error:
         read_mask(data, "cells.png", labels)
+    assert "--mask-values" in str(error.value)
 
 
 def test_values_say_it():
@@ -180,7 +240,7 @@ def test_values_say_it():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ,", "1", "1=", "=1", "a=1", "#12=1", "9-3=1", "1=999", "1=1,1=2", "-1=1"]
+    "text", ["", "  ,", "1", "1=", "=1", "#12=1", "9-3=1", "9.5-3=1", "1=999", "1=1,1=2", "1=a"]
 )
 def test_values_that_are_none(text):
     """A mistake in the values is a ConfigError with an example."""
@@ -244,7 +304,10 @@ def test_a_turned_mask_turns_like_its_image():
     [
         (np.array([[0, 700, 700, 3]], np.uint16), [[0, 2, 2, 1]]),
         (np.array([[0, 1, 2, 3]], np.uint8), [[0, 1, 2, 3]]),
-        (np.array([[5, 5, 9, 9]], np.uint8), [[1, 1, 2, 2]]),
+        (np.array([[0, 5, 5, 6, 6]], np.uint8), [[0, 1, 1, 2, 2]]),
+        (np.array([[5, 5, 6, 6]], np.uint8), None),
+        (np.array([[4, 5, 6, 7, 8, 9]], np.uint8), [[1, 2, 3, 4, 5, 6]]),
+        (np.array([[0, 9, 900, 900]], np.float32), [[0, 1, 2, 2]]),
         (np.array([[0, 1, 1, 0]], np.uint8), None),
         (np.array([[0, 128, 255, 0]], np.uint8), None),
         (np.array([[0, 257, 65535, 0]], np.uint16), None),
@@ -255,5 +318,6 @@ def test_a_turned_mask_turns_like_its_image():
 )
 def test_numbers_of_objects_are_found(plane, numbered):
     """16-bit and small 8-bit numbers; neither one object, brightness, soft edges nor colour."""
-    found = read_objects(png(plane), "a.png")
+    encoded = tiff(plane) if plane.dtype == np.float32 else png(plane)
+    found = read_objects(encoded, "a.png")
     assert (None if found is None else found.tolist()) == numbered

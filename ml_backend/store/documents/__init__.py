@@ -13,7 +13,8 @@ are gone); a YOLO file is called like its image (`labels/a.txt`) and so is a Cel
 Where two documents write the same name, the names begin with the documents' folders.
 """
 
-from ml_backend.store.documents.entry import MaskDocument, MaskReading
+from ml_backend.store.documents.entry import MaskDocument
 from ml_backend.store.documents.opening import SUFFIXES, open_documents
+from ml_backend.store.mask_reading import MaskReading
 
 __all__ = ["SUFFIXES", "MaskDocument", "MaskReading", "open_documents"]

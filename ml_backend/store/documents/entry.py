@@ -1,17 +1,15 @@
 """What a document says of one image: regions in their order → label map or set map, and objects."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ml_backend.errors import DataError, RegionError
 from ml_backend.masks.shapes import Patch
 from ml_backend.store.documents.labels import LEFT_OUT, LabelNames
 from ml_backend.store.documents.painting import Canvas
+from ml_backend.store.mask_reading import MaskReading
+from ml_backend.store.mask_values.options import Values
 
-U8 = NDArray[np.uint8]
 Shape = tuple[int, int]
 
 
@@ -27,21 +25,6 @@ class Region:
     label: str
     draw: Callable[[int, int], Patch]
     number: Hashable | None = None
-
-
-@dataclass(frozen=True)
-class MaskReading:
-    """What was read of an image's mask.
-
-    `mask`: (H, W) uint8, a label map (0 background, 1…K, 255 unknown) or a set map
-    (`masks/sets.py`). `objects`: (H, W) int32, the objects' numbers, 0 where the mask does not say
-    (there, connected parts are objects); None where it says nothing about objects. `notes`: what
-    a person should be told, without the mask's name.
-    """
-
-    mask: U8
-    objects: NDArray[np.int32] | None = None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +53,7 @@ class MaskDocument:
         unknown: Sequence[str] = (),
         background: Sequence[str] = (),
         rest: int = 0,
-        values: Mapping[object, int] | None = None,
+        values: Values | None = None,
     ) -> MaskReading:
         """Paint the regions over each other as a label map, or a set map where `overlapping`.
 
@@ -108,4 +91,4 @@ class MaskDocument:
         except DataError as error:
             raise RegionError(f"{self.file}, image {self.image}: {error}") from None
         objects = canvas.numbers if numbers and not overlapping else None
-        return MaskReading(canvas.mask(rest), objects, tuple(canvas.notes()))
+        return MaskReading(canvas.mask(rest), objects, tuple(canvas.notes()), self.form)

@@ -1,11 +1,12 @@
 """The names that documents give to regions → what becomes of their pixels."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ml_backend.errors import ConfigError, RegionError
+from ml_backend.errors import RegionError
 from ml_backend.masks.labels import IGNORE
+from ml_backend.store.mask_values.options import REST, Values, check_labels
 
 LEFT_OUT = -1
 """Of regions that a person says are nothing: background where no other region lies."""
@@ -20,7 +21,7 @@ class LabelNames:
     labels: tuple[str, ...]
     unknown: tuple[str, ...] = ()
     background: tuple[str, ...] = ()
-    given: Mapping[object, int] | None = None
+    given: Values | None = None
     only_numbers: bool = False
 
     def values(self, names: Iterable[str]) -> dict[str, int]:
@@ -48,24 +49,23 @@ class LabelNames:
 
     def _number(self, name: str) -> int | None:
         """1… as `labels` count, 0, 255; None for a name that is no label."""
-        for code, number in (self.given or {}).items():
-            is_meant = name == code or (
-                isinstance(code, range) and name.isdecimal() and int(name) in code
-            )
-            if is_meant:
-                if number > len(self.labels) and number != IGNORE:
-                    raise ConfigError(
-                        f"mask values name label {number}, but there are only {len(self.labels)}"
-                    )
-                return number
-        if self.only_numbers:
-            return 1 if len(self.labels) == 1 else None
-        if name in self.labels:
-            return self.labels.index(name) + 1
-        alike = [
-            number for number, label in enumerate(self.labels, 1) if _plain(label) == _plain(name)
-        ]
-        return alike[0] if len(alike) == 1 else _CONVENTIONS.get(name)
+        given = self.given or {}
+        check_labels(given, len(self.labels))
+        number = int(name) if name.isdecimal() else -1
+        said = [given[code] for code in given
+                if name == code or (isinstance(code, range) and number in code)]  # fmt: skip
+        plain = [_plain(label) for label in self.labels]
+        if said:
+            found: int | None = said[-1]
+        elif self.only_numbers:
+            found = given.get(REST, 1 if len(self.labels) == 1 else None)
+        elif name in self.labels:
+            found = self.labels.index(name) + 1
+        elif plain.count(_plain(name)) == 1:
+            found = plain.index(_plain(name)) + 1
+        else:
+            found = _CONVENTIONS.get(name, given.get(REST))
+        return found
 
     def _value(self, number: int) -> int:
         if number in {0, IGNORE}:
