@@ -41,7 +41,14 @@ def list_round(
         _drop_done(context, project, record)
     url = f"{page_address(context, project.id) or ''}/projects/{project.id}/data?tab={view}"
     rest = f", the first {TAB_TASKS} of {len(ids)} tasks" if len(ids) > TAB_TASKS else ""
-    return f"tab {title!r}{rest}: {url}", url
+    return f"tab {title!r}{rest}: {url}{_way_through(project, by_score=by_score)}", url
+
+
+def _way_through(project: Project, *, by_score: bool) -> str:
+    """Say how to go through a tab where *Label All Tasks* would not."""
+    if by_score and project.recipe.loop.uncertain_first:
+        return ""
+    return " (by its menu's 'Label Tasks As Displayed': 'Label All Tasks' does not look at tabs)"
 
 
 def _drop_done(context: Context, project: Project, record: Round) -> None:

@@ -65,6 +65,31 @@ class StudioPage:
     def open_task(self, project_id: int, task_id: int) -> None:
         """Open a task in the data manager and wait until its image is on the canvas."""
         self.page.goto(f"{self.url}/projects/{project_id}/data?task={task_id}")
+        self._wait_image()
+
+    def open_tab(self, address: str) -> list[int]:
+        """Open a tab of the data manager by its address → its tasks, top to bottom."""
+        self.page.goto(address)
+        rows = self.page.locator(".lsf-table__row-wrapper")
+        rows.first.wait_for()
+        return [int(text.split()[0]) for text in rows.all_inner_texts()]
+
+    def tabs(self) -> list[str]:
+        """The titles of the tabs, left to right."""
+        return [text.strip() for text in self.page.locator(".lsf-tabs-dm__item").all_inner_texts()]
+
+    def label_all(self, *, as_displayed: bool = False) -> int:
+        """Press Label All Tasks, or what its menu has beside it → the task that is served."""
+        if as_displayed:
+            self.page.locator("button[aria-label='Toggle open']").first.click()
+            self.page.get_by_text("Label Tasks As Displayed").click()
+        else:
+            self.page.get_by_text("Label All Tasks").click()
+        self._wait_image()
+        task_id: int = self.page.evaluate("Htx.task.id")
+        return task_id
+
+    def _wait_image(self) -> None:
         # Of the layers in it some are hidden. The image may reach beyond it on every side.
         self.page.locator(".konvajs-content").first.wait_for()
         self.page.wait_for_function(
