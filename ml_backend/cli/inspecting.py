@@ -60,7 +60,7 @@ def inspect(
         typer.echo(json.dumps(found.as_json()))
     else:
         console.print(_table(found))
-        for line in found.summary.lines():
+        for line in (*found.shares.lines(), *found.summary.lines()):
             console.print(line, markup=False, soft_wrap=True)
         if sheet is not None:
             console.print(f"look at {sheet}", markup=False, soft_wrap=True)

@@ -85,5 +85,5 @@ def pool_add(
         f"{report.images} images, {report.tiles} tiles to ask about, "
         f"{report.sources} images with masks"
     )
-    for line in report.summary.lines():
+    for line in (*report.shares.lines(), *report.summary.lines()):
         typer.echo(line)

@@ -19,6 +19,7 @@ from ml_backend.store.blobs import Blobs
 from ml_backend.store.collection import SourceFile, SourceImage, list_images, open_files
 from ml_backend.store.documents import MaskReading
 from ml_backend.store.frames import Frame
+from ml_backend.store.label_shares import LabelShares, numbers_of
 from ml_backend.store.mask_files import LabelUse, MaskFiles
 from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pairing import pair_masks
@@ -68,10 +69,12 @@ class Inspection:
 
     images: tuple[InspectedImage, ...]
     summary: Summary
+    shares: LabelShares
 
     def as_json(self) -> dict[str, Any]:
-        """Give the images and the summary."""
-        return {"images": [asdict(image) for image in self.images]} | self.summary.as_json()
+        """Give the images, what labels cover of all masks together, and the summary."""
+        images = [asdict(image) for image in self.images]
+        return {"images": images, "shares": self.shares.as_json()} | self.summary.as_json()
 
 
 def inspect_folder(
@@ -119,13 +122,15 @@ def inspect_folder(
             pictures += _picture(image, mask, overlapping=reader.use.overlapping)
     if sheet is not None and pictures:
         Blobs(sheet.absolute().parent).write(sheet.name, _sheet(pictures))
-    return Inspection(tuple(found), summary)
+    reader.shares.warn(summary)
+    return Inspection(tuple(found), summary, reader.shares)
 
 
 @dataclass(frozen=True)
 class _Reader:
     use: LabelUse
     files: Mapping[str, MaskFiles]
+    shares: LabelShares = field(default_factory=LabelShares)
 
     def inspect(self, image: SourceImage, summary: Summary) -> tuple[InspectedImage, U8 | None]:
         """What there is to say of an image, and its mask if it can be read."""
@@ -148,6 +153,8 @@ class _Reader:
             return _with(facts, mask=where, problems=problems), None
         summary.add("taken", image.name, "with a mask")
         problems = (*image.problems, *reading.notes)
+        numbers = numbers_of(self.use.learned)
+        self.shares.add(reading.mask, numbers, overlapping=self.use.overlapping)
         shares, objects = self._shares(reading.mask), self._count(reading)
         inspected = _with(facts, mask=where, shares=shares, objects=objects, problems=problems)
         return inspected, reading.mask

@@ -27,6 +27,7 @@ from ml_backend.store.collection import (
     open_files,
 )
 from ml_backend.store.images import decode_image
+from ml_backend.store.label_shares import LabelShares
 from ml_backend.store.mask_files import MaskFiles
 from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pairing import pair_masks
@@ -42,18 +43,19 @@ Role = Literal["pool", "source"]
 
 @dataclass(frozen=True)
 class PoolReport:
-    """What became of a folder: `summary` says it of every file."""
+    """What became of a folder: `summary` says it of every file, `shares` of the masks' labels."""
 
     images: int
     tiles: int
     sources: int
     quarantined: tuple[tuple[str, str], ...]
     summary: Summary = field(default_factory=Summary)
+    shares: LabelShares = field(default_factory=LabelShares)
 
     def as_json(self) -> dict[str, Any]:
-        """Give the counts and the summary."""
+        """Give the counts, the labels' shares and the summary."""
         counts = {"images": self.images, "tiles": self.tiles, "sources": self.sources}
-        return counts | self.summary.as_json()
+        return counts | {"shares": self.shares.as_json()} | self.summary.as_json()
 
 
 def boxes_of(width: int, height: int, recipe: Recipe) -> list[tuple[int, int, int, int]]:
@@ -121,6 +123,7 @@ class _Intake:
     project: Project
     values: Values | None
     summary: Summary
+    shares: LabelShares = field(default_factory=LabelShares)
     tiles: int = 0
     sources: int = 0
     images: int = 0
@@ -144,7 +147,10 @@ class _Intake:
             for left in self.known.left_out(one):
                 why = "in the pool already, and stays, though pool.pages leaves it out by now"
                 self.summary.add("warnings", left.name, why)
-        return PoolReport(self.images, self.tiles, self.sources, tuple(self.broken), self.summary)
+        self.shares.warn(self.summary)
+        return PoolReport(
+            self.images, self.tiles, self.sources, tuple(self.broken), self.summary, self.shares
+        )
 
     def _add_image(
         self, one: SourceFile, source: SourceImage, files: MaskFiles | None, splits: Splits
@@ -173,7 +179,9 @@ class _Intake:
         self.summary.add("taken", image.name, how)
 
     def _with_mask(self, image: Image, files: MaskFiles) -> Image:
-        image, notes = store_source_mask(self.context, self.project, image, files, self.values)
+        image, notes = store_source_mask(
+            self.context, self.project, image, files, self.values, self.shares
+        )
         for note in notes:
             self.summary.add("warnings", image.name, note)
         return image

@@ -8,6 +8,7 @@ from ml_backend.loop.context import Context
 from ml_backend.loop.masks import store_mask
 from ml_backend.masks.instances import or_none
 from ml_backend.masks.labels import parse_label_config
+from ml_backend.store.label_shares import LabelShares, numbers_of
 from ml_backend.store.mask_files import LabelUse, MaskFiles
 from ml_backend.store.mask_values import Values
 from ml_backend.store.rows import Image, Project
@@ -19,10 +20,12 @@ def store_source_mask(
     image: Image,
     files: MaskFiles,
     values: Values | None,
+    shares: LabelShares,
 ) -> tuple[Image, tuple[str, ...]]:
     """Store the mask of an image; the image with its key, and what is to be told of the mask.
 
-    Raises `DataError` with the mask's name where it cannot be read or does not fit.
+    What its labels cover is added to `shares`. Raises `DataError` with the mask's name where it
+    cannot be read or does not fit.
     """
     labels, shape = context.labels(project), (image.height, image.width)
     instances = project.recipe.instances.enabled
@@ -35,6 +38,7 @@ def store_source_mask(
         key = store_mask(
             context.blobs, project.id, reading.mask, use.learned, overlapping=use.overlapping
         )
+        shares.add(reading.mask, numbers_of(use.learned), overlapping=use.overlapping)
         return replace(image, mask=key), reading.notes
     reading = files.read(shape, LabelUse(names, values=values, instances=instances))
     label_map = reading.mask
@@ -44,4 +48,6 @@ def store_source_mask(
     if instances and reading.objects is not None:
         objects = or_none(label_map, reading.objects)
     key = store_mask(context.blobs, project.id, label_map, names, objects)
+    numbers = numbers_of(names)
+    shares.add(label_map, {name: numbers[name] for name in labels.names}, overlapping=False)
     return replace(image, mask=key), reading.notes
