@@ -65,6 +65,6 @@ def missing_line(context: Context, project_id: int) -> str | None:
         return (
             f"Label Studio has no project {project_id} any more, or hides it from the token's "
             f"user{since}: it is polled no more. `brushloop forget --project {project_id}` removes "
-            f"what is kept of it here; is it there again, `brushloop sync --project {project_id}`"
+            f"what is kept of it here; once it is back, `brushloop sync --project {project_id}`"
         )
     return None
