@@ -61,14 +61,14 @@ def connect(
                 "page": done.page,
                 "labels": list(context.labels(done.project).names),
                 "tried": done.trial,
-                "batches": {"existing": way.existing, "pool": way.pool, "told": way.told},
+                "batches": {"existing": way.existing, "pool": way.pool, "summary": way.summary},
                 "news": said,
                 "diff": diff,
             }
             typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
             return
         typer.echo(f"project {project} ({done.project.title}) ↔ {context.settings.public_url}")
-        for line in (f"open: {done.page}", f"tried: {done.trial}", f"batches: {way.told}"):
+        for line in (f"open: {done.page}", f"tried: {done.trial}", f"batches: {way.summary}"):
             typer.echo(f"  {line}")
         for line in said:
             typer.echo(f"  labels: {line}")

@@ -11,7 +11,7 @@ from ml_backend.hours import next_time, quiet_until, spoken
 from ml_backend.loop.annotators import counting
 from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import dataset_of, prefix_of
-from ml_backend.loop.existing import anything_left
+from ml_backend.loop.existing import has_candidates
 from ml_backend.recipe import Recipe
 from ml_backend.store.rows import Project
 
@@ -82,7 +82,7 @@ def batch_due(context: Context, project: Project) -> tuple[str, ...]:
     if not anytime and catalog.work.waiting(project.id) and not _missed(context, project):
         return ()
     follow = next_batch(context, project)
-    return follow if follow and anything_left(context, project.id) else ()
+    return follow if follow and has_candidates(context, project.id) else ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def outlook(context: Context, project: Project) -> Outlook:
         retraining=retraining_at(context, project),
         waiting=context.catalog.work.waiting(project.id),
         few=_few(project.recipe),
-        pool=anything_left(context, project.id),
+        pool=has_candidates(context, project.id),
         selecting=at or None,
         resting=resting_until(context, project),
     )

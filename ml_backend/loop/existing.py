@@ -28,7 +28,7 @@ class Way:
     pool: int
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """A sentence for people."""
         listed = (
             f"{self.existing} tasks are in Label Studio already: `brushloop select` ranks the open "
@@ -95,7 +95,7 @@ def fetch_images(
     return usable
 
 
-def anything_left(context: Context, project_id: int) -> bool:
+def has_candidates(context: Context, project_id: int) -> bool:
     """Whether there is anything that may still be chosen."""
     catalog = context.catalog
     return catalog.pool.any_unasked(project_id) or bool(catalog.work.unfetched(project_id))

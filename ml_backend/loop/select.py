@@ -21,7 +21,7 @@ from ml_backend.loop.predict import readable_tiles, show_predictions, show_versi
 from ml_backend.loop.push import push
 from ml_backend.loop.refresh import pull_existing
 from ml_backend.loop.score import embed_tiles, score_pool
-from ml_backend.loop.tab import chosen_existing, list_round
+from ml_backend.loop.tab import find_existing, list_round
 from ml_backend.store.rows import Project, Round, Tile
 from ml_backend.store.summary import Kind
 
@@ -133,7 +133,7 @@ def _finish(context: Context, project: Project, record: Round, progress: Progres
     """Bring a recorded round to Label Studio, whole, and say so."""
     work, rounds = context.catalog.work, context.catalog.rounds
     serving = Models(context).current(project)
-    existing = chosen_existing(context, project, record)
+    existing = find_existing(context, project, record)
     if serving is not None:
         tasks = {task.tile_id: [task.id] for task in existing if task.tile_id is not None}
         show_predictions(context, project, serving, tasks, progress)
@@ -148,7 +148,9 @@ def _finish(context: Context, project: Project, record: Round, progress: Progres
     if work.existing(project.id):
         line, url = list_round(context, project, record, existing, by_score=serving is not None)
         lines += [f"{len(existing)} tasks that were there before", line]
-        numbers = {"existing": len(existing), "tab": url}
+        later = len(work.unfetched(project.id))
+        lines += [f"{later} tasks are looked at in later rounds"] if later else []
+        numbers = {"existing": len(existing), "later": later, "tab": url}
     work.assign_round(record.id, [task.id for task in existing])
     rounds.mark_pushed(record.id)
     if serving is not None:

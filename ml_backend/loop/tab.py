@@ -12,7 +12,7 @@ from ml_backend.studio.views import BY_ID, LEAST_SURE_FIRST, TAB_TASKS
 TITLE = re.compile(r"Round (\d+)")
 
 
-def chosen_existing(context: Context, project: Project, record: Round) -> list[Task]:
+def find_existing(context: Context, project: Project, record: Round) -> list[Task]:
     """Open tasks of a round's tiles that no round has yet, one a tile, in the round's order."""
     found: dict[int, Task] = {}
     for task in context.catalog.work.tasks(project.id, open_only=True):

@@ -44,8 +44,8 @@ class ViewInfo:
             for item in items
             if (item.get("filter"), item.get("operator")) == (_ID, "equal")
         ]
-        is_list = bool(items) and len(named) == len(items)
-        ids = tuple(int(value) for value in named) if is_list else None
+        numbers = [value for value in named if isinstance(value, int)]  # people leave them empty
+        ids = tuple(numbers) if items and len(numbers) == len(items) else None
         return cls(raw["id"], str(data.get("title") or ""), ids)
 
 

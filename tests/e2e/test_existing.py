@@ -102,7 +102,7 @@ def test_tasks_that_were_there_come_in_tabs(
     house, context = owner.house, owner.house.context
     recipe = parse_recipe(QUICK)
     connect(context, house.project_id, recipe)
-    assert way_of(context, house.project).told.startswith("60 tasks are in Label Studio already")
+    assert way_of(context, house.project).summary.startswith("60 tasks are in Label Studio already")
     for step in ("sync", "train"):
         house.step(step)
     first = house.step("select")

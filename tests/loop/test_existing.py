@@ -179,7 +179,9 @@ def test_images_are_fetched_so_many_for_each_round(owner, monkeypatch):
     assert owner.studio.calls.count("download") == 0
     shown = preview(owner.house.context, 1, silent)
     assert owner.studio.calls.count("download") == 6
-    owner.house.step("select")
+    report = owner.house.step("select")
+    assert report.numbers["later"] == 14
+    assert "14 tasks are looked at in later rounds" in report.summary
     assert owner.studio.calls.count("download") == 6
     assert owner.house.catalog.rounds.all(1)[0].chosen == shown.record.chosen
     owner.answer(*owner.round(1))
@@ -317,13 +319,13 @@ def test_a_refused_push_leaves_the_tasks_that_were_there(owner):
 def test_connect_can_say_which_way_a_project_goes(owner):
     """Before the first pull and after it: by tasks, by the pool, by both, or not at all."""
     context, project = owner.house.context, owner.house.project
-    assert "nothing to choose from" in way_of(context, project).told
+    assert "nothing to choose from" in way_of(context, project).summary
     owner.house.fill(3)
-    assert "pushed as new tasks, of 3 tiles" in way_of(context, project).told
+    assert "pushed as new tasks, of 3 tiles" in way_of(context, project).summary
     owner.bring(*range(90, 96))
-    told = way_of(context, project).told
-    assert "6 tasks are in Label Studio already" in told
-    assert "together with what it pushes of 3 tiles" in told
+    summary = way_of(context, project).summary
+    assert "6 tasks are in Label Studio already" in summary
+    assert "together with what it pushes of 3 tiles" in summary
     owner.house.step("select")
     assert way_of(context, project).existing == 6 - len(owner.round(1) & set(owner.numbers))
 

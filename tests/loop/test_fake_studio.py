@@ -259,6 +259,11 @@ class Conformance:
 
     def test_a_tab_is_made_once_and_removed(self, studio, project, tasks):
         """Saved again it lists other tasks; a person's tab of the same title is left alone."""
+        empty = {"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": None}
+        begun = {"conjunction": "and", "items": [empty]}
+        half = studio.make_view(project.id, {"title": "Round 1", "filters": begun})
+        assert [row.task_ids for row in studio.views(project.id)] == [None]
+        studio.delete_view(half)
         theirs = studio.make_view(project.id, {"title": "Round 1", "type": "list"})
         view = studio.save_view(project.id, "Round 1", tasks[:1], order=BY_ID)
         assert studio.save_view(project.id, "Round 1", tasks[::2], order=BY_ID) == view
