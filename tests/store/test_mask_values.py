@@ -115,6 +115,18 @@ def test_numbers_and_unknown_pixels():
     assert np.array_equal(reading.mask == 1, (values > 0) & (values < 9))
 
 
+def test_a_few_numbers_in_more_than_8_bits():
+    """In a piece each they are objects, which is told; one around another are classes."""
+    values = np.zeros((9, 12), np.uint16)
+    values[2:7, 1:5], values[2:7, 5:9] = 1, 2
+    reading = read_mask_file(png(values), "m.png")
+    assert np.array_equal(reading.objects, values)
+    assert "2 values were taken for numbers of objects" in reading.notes[0]
+    for plane in (with_border(1, 2).astype(np.uint16), values.astype(np.uint8)):
+        with pytest.raises(RegionError, match="0=0,1=1,2=1"):
+            read_mask(png(plane), "m.png")
+
+
 def test_stray_pixels_are_told():
     """A handful of greys in a large black and white mask goes to the nearer, and is counted."""
     values = np.zeros((90, 90), np.uint8)

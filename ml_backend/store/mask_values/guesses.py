@@ -10,7 +10,7 @@ from ml_backend.store.mask_reading import MaskReading
 from ml_backend.store.mask_values.codes import Codes, channels_of
 from ml_backend.store.mask_values.edges import noise_count, stray_count
 from ml_backend.store.mask_values.levels import read_levels
-from ml_backend.store.mask_values.numbers import are_numbers, ranks_of
+from ml_backend.store.mask_values.numbers import ranks_of, sign_of_numbers
 from ml_backend.store.mask_values.options import IGNORE
 from ml_backend.store.mask_values.table import refusal
 
@@ -82,10 +82,15 @@ def _numbers(codes: Codes, instances: bool) -> MaskReading | None:
     """Numbers of objects, and the greatest number of more than 8 bits for unknown pixels."""
     is_unknown = codes.plane == max(codes.ignore, default=-1)
     if not codes.deep or not is_unknown.any():
-        if not are_numbers(codes, wanted=instances):
+        sign = sign_of_numbers(codes, wanted=instances)
+        if sign is None:
             return None
-        is_object = (codes.plane > 0).astype(np.uint8)
-        return MaskReading(is_object, ranks_of(codes), rule="numbers of objects")
+        is_object, ranks = (codes.plane > 0).astype(np.uint8), ranks_of(codes)
+        note = (
+            f"its {ranks.max()} values were taken for numbers of objects, as each is in one piece"
+        )
+        notes = () if sign == "sure" else (note,)
+        return MaskReading(is_object, ranks, notes, "numbers of objects")
     rest = replace(codes, plane=np.where(is_unknown, 0, codes.plane), ignore=frozenset())
     reading = _numbers(rest, instances)
     if reading is None:

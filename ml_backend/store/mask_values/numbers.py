@@ -1,5 +1,7 @@
 """Numbers of objects: whether a mask's codes are some."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -12,7 +14,6 @@ MANY = 6
 
 _PIECES = 2
 _LARGEST_CODE = 255
-_THREE = 3
 
 
 def ranks_of(codes: Codes) -> NDArray[np.int32]:
@@ -33,31 +34,33 @@ def in_pieces(ranks: NDArray[np.int32]) -> bool:
     return several > 0 and int(connected(ranks).max()) <= _PIECES * several
 
 
-def are_numbers(codes: Codes, *, wanted: bool) -> bool:
-    """Whether codes number objects.
+Sign = Literal["sure", "likely"]
 
-    `wanted`: objects are to be told apart, so that two of them are enough. Else there must be many,
-    or, in files of more than 8 bits, numbers beyond 8 bits or three of a piece each, none of which
-    encloses another as classes do.
+
+def sign_of_numbers(codes: Codes, *, wanted: bool) -> Sign | None:
+    """Whether codes number objects; None where they do not.
+
+    `wanted`: objects are to be told apart, so that two of them are enough. Else it is sure of many,
+    and in files of more than 8 bits of numbers beyond 8 bits; and likely there where numbers lie in
+    a piece each, of which none encloses another as classes do.
     """
     if codes.kind not in {"greys", "indices"} or (codes.kind == "indices" and not wanted):
-        return False
+        return None
     values = codes.count()[0]
     found = values[values > 0]
     if len(found) < 2 or (len(found) < MANY and len(found) == len(values)):
-        return False
+        return None
     if not codes.deep and int(found[-1] - found[0]) + 1 > _PIECES * len(found):
-        return False  # greys rather than numbers, which are counted up
+        return None  # greys rather than numbers, which are counted up
     ranks = ranks_of(codes)
-    if wanted or len(found) >= MANY or (codes.deep and found[-1] not in codes.ignore):
-        is_sure = wanted or len(found) >= MANY or found[-1] > _LARGEST_CODE
-        return in_pieces(ranks) if is_sure else _are_apart(ranks, len(found))
-    return False
+    if wanted or len(found) >= MANY or (codes.deep and found[-1] > _LARGEST_CODE):
+        return "sure" if in_pieces(ranks) else None
+    return "likely" if codes.deep and _are_apart(ranks, len(found)) else None
 
 
 def _are_apart(ranks: NDArray[np.int32], count: int) -> bool:
-    """Whether there are three numbers at least, each in one piece and none around another."""
-    if count < _THREE or int(connected(ranks).max()) != count:
+    """Whether each number is in one piece, and none around another."""
+    if int(connected(ranks).max()) != count:
         return False
     boxes = ndimage.find_objects(ranks)
     corners = np.array([(r.start, c.start, -r.stop, -c.stop) for r, c in boxes])
