@@ -14,6 +14,7 @@ from ml_backend.cli.options import (
     Labels,
     Masks,
     MaskValues,
+    MatchRule,
     Port,
     RecipeFile,
     Seed,
@@ -66,6 +67,7 @@ def up(
     images: Images = None,
     masks: Masks = None,
     mask_values: MaskValues = None,
+    match: MatchRule = "name",
     label: Labels = None,
     tile: TileSide = None,
     batch: Batch = None,
@@ -84,7 +86,7 @@ def up(
     _up(
         rounds if demo_ else None, report, home=home, tile=tile, batch=batch, recipe=recipe,
         images=images, masks=masks, values=mask_values, labels=label, port=port, seed=seed,
-        studio=label_studio,
+        studio=label_studio, match=match,
     )  # fmt: skip
 
 
@@ -93,6 +95,7 @@ def demo(
     images: Images = None,
     masks: Masks = None,
     mask_values: MaskValues = None,
+    match: MatchRule = "name",
     label: Labels = None,
     tile: TileSide = None,
     batch: Batch = None,
@@ -108,7 +111,7 @@ def demo(
     _up(
         rounds, report, home=home, tile=tile, batch=batch, recipe=recipe,
         images=images, masks=masks, values=mask_values, labels=label, port=port, seed=seed,
-        studio=label_studio,
+        studio=label_studio, match=match,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from ml_backend.cli.options import (
     Labels,
     MaskAddress,
     MaskValues,
+    MatchRule,
     RecipeFile,
     show_summary,
 )
@@ -33,6 +34,7 @@ def augment_sheet(
     ] = None,
     label: Labels = None,
     mask_values: MaskValues = None,
+    match: MatchRule = "name",
     rows: Annotated[int, typer.Option(min=1, max=50, help="Images.")] = 6,
     columns: Annotated[int, typer.Option(min=1, max=20, help="Variants of each.")] = 6,
     seed: Annotated[int, typer.Option(help="Seed of images, places and variants.")] = 0,
@@ -53,6 +55,7 @@ def augment_sheet(
         recipe=chosen,
         labels=label or ["object"],
         values=parse_values(mask_values) if mask_values else None,
+        match=match,
         pool=pool,
         rows=rows,
         columns=columns,

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ml_backend.cli import app
-from ml_backend.cli.options import Address, AsJson, Labels, MaskAddress, MaskValues, RecipeFile
+from ml_backend.cli.options import (
+    Address,
+    AsJson,
+    Labels,
+    MaskAddress,
+    MaskValues,
+    MatchRule,
+    RecipeFile,
+)
 
 if TYPE_CHECKING:
     from ml_backend.recipe import Recipe
@@ -24,6 +32,7 @@ def simulate(
     images: Address,
     masks: MaskAddress,
     mask_values: MaskValues = None,
+    match: MatchRule = "name",
     label: Labels = None,
     strategies: Annotated[
         str, typer.Option(help="Strategies by name, with commas; random is always among them.")
@@ -97,6 +106,7 @@ def simulate(
                 "masks": absolute(masks),
                 "labels": tuple(label or ["object"]),
                 "values": mask_values,
+                "match": match,
                 "test_share": test_share,
                 "test_part": test,
                 "most_pool": most_pool,

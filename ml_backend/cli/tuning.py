@@ -13,6 +13,7 @@ from ml_backend.cli.options import (
     Home,
     Labels,
     MaskValues,
+    MatchRule,
     ProjectId,
     RecipeFile,
     opened,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ml_backend.loop.context import Context
     from ml_backend.loop.material import Material
     from ml_backend.recipe import Recipe
+    from ml_backend.store.mask_matching import Match
     from ml_backend.store.rows import Project
 
 SHOWN = 10  # trials in the table, the best ones
@@ -41,6 +43,7 @@ def tune(
     ] = None,
     masks: Annotated[str | None, typer.Option(help="Masks of these images.")] = None,
     mask_values: MaskValues = None,
+    match: MatchRule = "name",
     label: Labels = None,
     recipe: RecipeFile = None,
     over: Annotated[
@@ -67,7 +70,7 @@ def tune(
         if images is None:
             base, material = _of_project(context, project, recipe)
         else:
-            base, material = _of_folder(context, images, masks, mask_values, label, recipe)
+            base, material = _of_folder(context, images, masks, mask_values, match, label, recipe)
         if instances:
             _alone(wishes, grid=grid, trials=trials)
             known = None if images else project_of(context, project)
@@ -154,6 +157,7 @@ def _of_folder(
     images: str,
     masks: str | None,
     values: str | None,
+    match: "Match",
     labels: list[str] | None,
     path: Path | None,
 ) -> "tuple[Recipe, Material]":
@@ -167,7 +171,9 @@ def _of_folder(
     base = load_recipe(path) if path else Recipe()
     rules = parse_values(values) if values else None
     names = labels or ["object"]
-    return base, material_in(images, masks, base, labels=names, values=rules, blobs=context.blobs)
+    return base, material_in(
+        images, masks, base, labels=names, values=rules, match=match, blobs=context.blobs
+    )
 
 
 def _table(tuned: "Tuned") -> "Table":

@@ -63,6 +63,7 @@ def drive(running: Running, context: Context, rounds: int, say: Say) -> list[Rou
         truths_folder,
         pictures.labels,
         values=pictures.values,
+        match=pictures.match,
         overlapping=parse_label_config(running.project.label_config).overlapping,
         recipe=running.project.recipe,
     )

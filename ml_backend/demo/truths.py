@@ -13,6 +13,7 @@ from ml_backend.masks.tiles import Window
 from ml_backend.recipe import Recipe
 from ml_backend.store.collection import open_collection
 from ml_backend.store.mask_files import LabelUse
+from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pairing import pair_masks
 from ml_backend.store.mask_values import Values
 
@@ -35,10 +36,12 @@ class MaskTruths:
         labels: Sequence[str] = ("object",),
         *,
         values: Values | None = None,
+        match: Match = "name",
         overlapping: bool = False,
         recipe: Recipe | None = None,
     ) -> None:
-        pairs = pair_masks(open_collection(images, recipe or Recipe()), masks, labels)
+        found = open_collection(images, recipe or Recipe(), masks=masks, labels=labels)
+        pairs = pair_masks(found, masks, labels, match=match)
         self._files = pairs.files
         self._shapes = {image.name: (image.height, image.width) for image in pairs.images}
         self._use = LabelUse(labels, overlapping=overlapping, values=values)

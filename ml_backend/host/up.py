@@ -33,6 +33,7 @@ from ml_backend.recipe import Recipe
 from ml_backend.samples import make_samples
 from ml_backend.settings import ENV_FILE, Settings, load_settings
 from ml_backend.store.blobs import local_folder
+from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_values import Values, parse_values
 from ml_backend.store.rows import Project
 
@@ -51,6 +52,7 @@ class Wishes:
     masks: Path | str | None = None
     labels: tuple[str, ...] = ()
     values: str | None = None
+    match: Match = "name"
     port: int | None = None
     seed: int = 0
     demo: bool = False
@@ -69,6 +71,7 @@ class Pictures:
     source_masks: Path | str | None
     labels: tuple[str, ...]
     values: Values | None = None
+    match: Match = "name"
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def pictures_of(wishes: Wishes) -> Pictures:
     known = None if wishes.demo else wishes.masks
     truths = wishes.masks if wishes.demo else None
     values = parse_values(wishes.values) if wishes.values else None
-    return Pictures(wishes.images, truths, None, known, labels, values)
+    return Pictures(wishes.images, truths, None, known, labels, values, wishes.match)
 
 
 Welcome = Callable[[Running], None]
@@ -276,7 +279,7 @@ def _fill(running: Running, context: Context, say: Say) -> None:
         masks = None
     pool = add_folder(
         context, project_id, pictures.images,
-        masks=masks, values=pictures.values, progress=progress,
+        masks=masks, values=pictures.values, match=pictures.match, progress=progress,
     )  # fmt: skip
     say(f"  {pool.images} images, {pool.tiles} tiles to ask about")
     for line in pool.summary.lines():

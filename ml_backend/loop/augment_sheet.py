@@ -16,6 +16,7 @@ from ml_backend.masks.sheet import CELL, Row, contact_sheet, outlined
 from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.collection import open_collection
+from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_values import Values
 from ml_backend.store.summary import Summary
 
@@ -42,6 +43,7 @@ def augment_sheet(
     recipe: Recipe,
     labels: Sequence[str] = ("object",),
     values: Values | None = None,
+    match: Match = "name",
     pool: Path | str | None = None,
     rows: int = 6,
     columns: int = 6,
@@ -65,8 +67,10 @@ def augment_sheet(
         )
     summary = Summary()
     faults: list[tuple[str, str]] = []
-    collection = open_collection(images, recipe, summary, problems=faults)
-    known = open_masks(collection, masks, labels, recipe, values, summary=summary)
+    collection = open_collection(
+        images, recipe, summary, problems=faults, masks=masks, labels=labels
+    )
+    known = open_masks(collection, masks, labels, recipe, values, match, summary=summary)
     paired = known.paired
     chosen: list[Sample] = []
     for index in np.random.default_rng([settings.seed, 3]).permutation(len(paired)):

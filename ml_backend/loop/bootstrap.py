@@ -113,8 +113,8 @@ def _check_apart(images: Path | str, masks: Path | str) -> None:
 def _known(images: Sequence[SourceImage], masks: Path | str) -> Mapping[str, MaskFiles]:
     """The masks that are there, of those images that have one."""
     try:
-        return pair_masks(images, masks).files
-    except (DataError, NotFound):  # none is there yet
+        return pair_masks(images, masks, needed=False).files
+    except NotFound:  # none is there yet
         return {}
 
 

@@ -106,7 +106,8 @@ def inspect_folder(
 
     """
     summary = Summary()
-    opened = list(open_files(list_images(address, summary), recipe, summary, progress=progress))
+    files = list_images(address, summary, masks, labels)
+    opened = list(open_files(files, recipe, summary, progress=progress))
     given = [image for one in opened for image in one.images]
     pairs = pair_masks(given, masks, labels, match=match, summary=summary)
     by_label = any(files.by_label for files in pairs.files.values())

@@ -22,6 +22,7 @@ from ml_backend.masks.instances import Objects, components, told_apart
 from ml_backend.recipe import Network, Recipe
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.collection import SourceImage, open_collection
+from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_values import Values
 from ml_backend.store.rows import Project
 from ml_backend.store.summary import Summary
@@ -78,6 +79,7 @@ def material_in(
     *,
     labels: Sequence[str] = ("object",),
     values: Values | None = None,
+    match: Match = "name",
     blobs: Blobs | None = None,
 ) -> Material:
     """Images of a folder that have a mask, split as a project's would be; the others are the pool.
@@ -90,8 +92,8 @@ def material_in(
     from ml_backend.learning.references import Reference
 
     summary = Summary()
-    found = open_collection(folder, recipe, summary, digest=True)
-    known = open_masks(found, masks, labels, recipe, values, summary=summary)
+    found = open_collection(folder, recipe, summary, digest=True, masks=masks, labels=labels)
+    known = open_masks(found, masks, labels, recipe, values, match, summary=summary)
     pairs = sorted(known.paired, key=lambda image: PurePosixPath(image.file.name))
     split = split_images(pairs, recipe.validation.share, recipe.selection.seed)
     digest = hashlib.sha256(repr(known.question).encode())

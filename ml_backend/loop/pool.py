@@ -86,16 +86,16 @@ def add_folder(
     project = context.catalog.projects.get(project_id)
     with recorded(context, project_id, STEP) as record:
         intake = _Intake(context, project, values, Summary())
-        files = list_images(address, intake.summary)
+        names = parse_label_config(project.label_config).names
+        files = list_images(address, intake.summary, masks, names)
         opened = list(
             open_files(files, project.recipe, intake.summary, digest=True, progress=progress)
         )
-        names = parse_label_config(project.label_config).names
         pairs = pair_masks(
             [image for one in opened for image in one.images],
             masks, names, match=match, summary=intake.summary,
         )  # fmt: skip
-        report = intake.add(_without_masks(opened, pairs.images), pairs.files, progress)
+        report = intake.add(opened, pairs.files, progress)
         record.update(report.as_json())
     progress(len(files), len(files), "pool filled")
     return report
@@ -107,12 +107,6 @@ def last_intake(context: Context, project_id: int) -> Summary | None:
         run for run in context.catalog.models.runs(project_id, step=STEP) if run.state == "done"
     ]
     return Summary.parse(done[-1].report) if done else None
-
-
-def _without_masks(opened: Sequence[SourceFile], images: Sequence[SourceImage]) -> list[SourceFile]:
-    """The files but for those that turned out to be masks; `images` are left."""
-    kept = {image.name for image in images}
-    return [one for one in opened if not one.images or one.images[0].name in kept]
 
 
 @dataclass

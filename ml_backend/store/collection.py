@@ -19,6 +19,7 @@ from ml_backend.store.blobs import local_folder
 from ml_backend.store.frames import Frame, FrameInfo, inspect_image
 from ml_backend.store.images import decode_image
 from ml_backend.store.listing import ListedFile, list_files, shown
+from ml_backend.store.mask_pairing import leave_out_masks
 from ml_backend.store.names import marked_name, original_text, page_name, safe_names
 from ml_backend.store.summary import Summary
 
@@ -96,18 +97,21 @@ def open_collection(
     digest: bool = False,
     progress: Progress | None = None,
     problems: list[tuple[str, str]] | None = None,
+    masks: Path | str | None = None,
+    labels: Sequence[str] = (),
 ) -> list[SourceImage]:
     """Return the images of a folder or an fsspec address, in natural order.
 
     The recipe's `images` and `pool.pages` say what of each file is used. Files that cannot be read
     are noted in `summary` as `set_aside`, what was chosen as `chosen`; who takes images says so.
     With `digest` images have their content's hash. `problems` gets the names and reasons of all
-    that cannot be read. Raises `DataError` where there is no image that can, and as `list_files`.
+    that cannot be read. Masks among the images are left out as by `list_images`. Raises `DataError`
+    where there is no image that can, and as `list_files`.
     """
     broken: list[tuple[str, str]] = [] if problems is None else problems
     told = Summary() if summary is None else summary
     found: list[SourceImage] = []
-    files = list_images(address, told)
+    files = list_images(address, told, masks, labels)
     for one in open_files(files, recipe, told, digest=digest, progress=progress):
         if one.problem is not None:
             told.add("set_aside", one.name, one.problem)
@@ -118,9 +122,18 @@ def open_collection(
     return found
 
 
-def list_images(address: Path | str, summary: Summary) -> list[ListedFile]:
-    """List the image files at an address. Raises `DataError` where there is none."""
-    files = list_files(address, summary)
+def list_images(
+    address: Path | str,
+    summary: Summary,
+    masks: Path | str | None = None,
+    labels: Sequence[str] = (),
+) -> list[ListedFile]:
+    """List the image files at an address, without the masks that lie among them.
+
+    `masks`: where masks are, `labels`: those that they tell apart; without them only what is sure
+    to be a mask is left out (`leave_out_masks`). Raises `DataError` where there is no image.
+    """
+    files = leave_out_masks(list_files(address, summary), masks, labels, summary)
     if not files:
         passed = "; ".join(str(group) for group in summary.groups("passed_over"))
         raise DataError(

@@ -34,7 +34,10 @@ _FEW = 16
 
 @dataclass(frozen=True)
 class Claim:
-    """That a mask belongs to some image: how well it fits, how, as which label or page."""
+    """That a mask belongs to some image: how well it fits, how, as which label or page.
+
+    `added`: what its name has beside the image's.
+    """
 
     mask: Name
     level: int
@@ -174,7 +177,7 @@ class ImageIndex:
             shown = re.sub(r"\d+", "#", rest)
             how = f"the name and {shown!r}"
             how += f", {group.how}" if group.rank >= BARE else ""
-            return Claim(mask, ROLE, how, label)
+            return Claim(mask, ROLE, how, label, added=rest)
         if group.rank >= BARE:
             return None
         if not any(
@@ -195,7 +198,7 @@ class ImageIndex:
             if group and bare:
                 how = f"the name after {mask.stem.removesuffix(bare)!r}"
                 how += f", {group.how}" if group.rank >= BARE else ""
-                yield group, Claim(mask, ROLE, how, said)
+                yield group, Claim(mask, ROLE, how, said, added=mask.stem.removesuffix(bare))
 
     def _by_folder(self, mask: Name, label: str | None) -> Iterator[tuple[Group, Claim]]:
         if not mask.place:
@@ -205,6 +208,9 @@ class ImageIndex:
             return
         named = self._labels.find(mask.stem)
         if named is not None or are_marks(words(mask.stem)):
-            yield group, Claim(mask, ROLE, "the name of the folder", label or named)
+            yield (
+                group,
+                Claim(mask, ROLE, "the name of the folder", label or named, added=mask.stem),
+            )
         else:
             yield group, Claim(mask, OBJECT, "a file an object, in a folder of the image", label)

@@ -26,6 +26,7 @@ from ml_backend.store.mask_names import (
     Labels,
     Name,
     parse,
+    words,
 )
 from ml_backend.store.mask_numbers import pair_by_number, refuse_guess
 
@@ -80,6 +81,7 @@ def match_masks(
     stacks: Collection[str] = (),
     aliases: Mapping[str, str] | None = None,
     roots: Roots = ((), ()),
+    needed: bool = True,
 ) -> Matches:
     """Pair names of images with names of masks, both unlike each other, `/` between folders.
 
@@ -88,8 +90,8 @@ def match_masks(
     those of the images that are stacks, which may have a mask a page. `aliases`: another name that
     an image goes by. `roots`: the folders above images and masks, as a last resort.
 
-    Raises `DataError` where no image has a mask though some fit, and where a pairing by number
-    would work and was not asked for, or was asked for and does not work.
+    Raises `DataError` where a pairing by number was asked for and does not work, and, if a pair is
+    `needed`, where no image has a mask though some fit, or would have one by number.
     """
     names = [parse(image) for image in images]
     folders = {folder for image in names for folder in image.folders}
@@ -102,7 +104,7 @@ def match_masks(
     for name, label in parsed:
         settlement.note(name, label)
     matches = settlement.settle(images, labels if len(labels) > 1 else ())
-    if matches.pairs:
+    if matches.pairs or not needed:
         return matches
     if matches.faults:
         raise DataError(next(iter(matches.faults.values())))
@@ -125,10 +127,12 @@ def parse_mask(mask: str, labels: Labels, folders: Collection[str] = ()) -> tupl
 def _match_numbers(
     names: Sequence[Name], masks: Sequence[tuple[Name, str | None]], labels: Sequence[str]
 ) -> Matches:
+    named = Labels(labels)
     images = [name.text for name in names]
     by_label: dict[str | None, list[Name]] = {}
     for name, label in masks:
-        by_label.setdefault(label if len(labels) > 1 else None, []).append(name)
+        said = label or next(filter(None, map(named.find, words(name.stem))), None)
+        by_label.setdefault(said if len(labels) > 1 else None, []).append(name)
     parts: dict[str, list[Part]] = {}
     for label, group in by_label.items():
         found = pair_by_number(names, group)

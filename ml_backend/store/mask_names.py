@@ -17,9 +17,15 @@ MASK_WORDS = frozenset({
     "ilastik", "manual", "manually", "roi", "rois", "instance", "instances", "semantic", "semseg",
     "panoptic", "binary", "bw", "simple", "identities", "objects", "predictions", "prediction",
     "target", "targets", "gtfine", "gtcoarse", "labelids", "instanceids", "labeltrainids",
-    "labelmap", "man", "outlined", "labeled", "labelled",
+    "labelmap", "outlined", "labeled", "labelled",
 })  # fmt: skip
 """Words that mark a mask: `x_cp_masks.tif`, `mask_7.png`, the folder `labelsTr`."""
+
+SURE_WORDS = frozenset({
+    "mask", "masks", "label", "labels", "seg", "segmentation", "segmentations", "gt",
+    "groundtruth", "cp",
+})  # fmt: skip
+"""Those of them that mark nothing else."""
 
 IMAGE_WORDS = frozenset({
     "image", "images", "img", "imgs", "im", "raw", "orig", "original", "originals", "picture",
@@ -143,10 +149,10 @@ def _place(folder: str) -> str:
 
 
 @lru_cache(maxsize=2**16)
-def is_mask_folder(folder: str) -> bool:
+def is_mask_folder(folder: str, marks: frozenset[str] = MASK_WORDS) -> bool:
     """Whether a folder's name says that it holds masks."""
     found = _folder_words(folder)
-    return any(are_marks([word]) for word in found) and not any(
+    return any(are_marks([word], marks) for word in found) and not any(
         are_marks([word], IMAGE_WORDS) for word in found
     )
 

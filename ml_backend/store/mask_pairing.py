@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from ml_backend.errors import DataError
-from ml_backend.store.blobs import local_folder
 from ml_backend.store.listing import ListedFile, list_files, shown
 from ml_backend.store.mask_files import MaskFile, MaskFiles
 from ml_backend.store.mask_listing import SUFFIXES, MaskListing
@@ -22,6 +20,7 @@ from ml_backend.store.mask_matching import (
 )
 from ml_backend.store.mask_names import place_of
 from ml_backend.store.mask_pages import PageParts, count_pages
+from ml_backend.store.mask_places import Places
 from ml_backend.store.mixed_folders import masks_among
 from ml_backend.store.summary import Summary
 
@@ -64,72 +63,76 @@ def pair_masks(
     *,
     match: Match = "name",
     summary: Summary | None = None,
+    needed: bool = True,
 ) -> MaskPairs[Source]:
     """Find the masks of images in a folder, a file or at an fsspec address.
 
     What was paired, and how, and what is left over on both sides is noted in `summary`. Masks may
     lie among the images; without an address of masks, only what is sure to be one is left out of
     the images, and noted. An image whose masks are ambiguous has a `fault`, which reading them
-    raises. Raises `DataError` where no image has a mask, and as `list_files` and `match_masks` do.
+    raises. Raises `DataError` where no image has a mask, unless none is `needed`, and as
+    `list_files` and `match_masks` do.
     """
     told = Summary() if summary is None else summary
     given = list(images)
+    files = {image.file.name: image.file for image in given}
+    left = {file.name for file in leave_out_masks(list(files.values()), masks, labels, told)}
+    kept = tuple(image for image in given if image.file.name in left)
     if masks is None:
-        unlike = masks_among(_names(given), sure=True)
-        return MaskPairs({}, _without(given, unlike, LOOKS_LIKE_MASK, told))
-    _folder.cache_clear()
-    listed = Summary()
-    files = list_files(masks, listed, SUFFIXES)
-    among = _masks_among(given, files, labels)
-    kept = _without(given, among, IS_MASK, told)
-    pictures = {_place(image.file) for image in kept}
-    apart = [file for file in files if _place(file) not in pictures]
-    if len(apart) == len(files):
+        return MaskPairs({}, kept)
+    listed, places = Summary(), Places()
+    found = list_files(masks, listed, SUFFIXES)
+    pictures = {places.of(file) for file in files.values() if file.name in left}
+    if not any(places.is_above(given[0].file, file) for file in found[:1] if given):
         told.update(listed)  # else they were told with the images
-    found = MaskListing(apart, told)
-    pairs = _Pairing(kept, found, labels, match, told).files()
-    if not any(files.fault is None for files in pairs.values()):
-        raise _none(masks, kept, found, pairs)
+    listing = MaskListing([file for file in found if places.of(file) not in pictures], told)
+    pairs = _Pairing(kept, listing, labels, match, told, needed).files()
+    if needed and not any(one.fault is None for one in pairs.values()):
+        raise _none(masks, kept, listing, pairs)
     return MaskPairs(pairs, kept)
 
 
-def _names(images: Iterable[SourceLike]) -> list[str]:
-    return list(dict.fromkeys(image.file.name for image in images))
+def leave_out_masks(
+    images: Sequence[ListedFile],
+    masks: Path | str | None,
+    labels: Sequence[str] = ("object",),
+    summary: Summary | None = None,
+) -> list[ListedFile]:
+    """Return the files but for those that are masks of the others, which `summary` tells.
 
-
-def _without(
-    images: Sequence[Source], masks: set[str], why: str, summary: Summary
-) -> tuple[Source, ...]:
-    """The images that are none of these files."""
-    for name in sorted(masks):
-        summary.add("passed_over", shown(name), why)
-    return tuple(image for image in images if image.file.name not in masks)
+    They are masks by where they lie or by what their names have beside those of images. Without an
+    address of masks only those are left out of which that is sure.
+    """
+    told = Summary() if summary is None else summary
+    names = [file.name for file in images]
+    why = IS_MASK
+    if masks is None:
+        found, why = masks_among(names, sure=True), LOOKS_LIKE_MASK
+    else:
+        found = _masks_among(images, masks, labels)
+    for name in names:
+        if name in found:
+            told.add("passed_over", shown(name), why)
+    return [file for file in images if file.name not in found]
 
 
 def _masks_among(
-    images: Sequence[SourceLike], files: Sequence[ListedFile], labels: Sequence[str]
+    images: Sequence[ListedFile], masks: Path | str, labels: Sequence[str]
 ) -> set[str]:
     """Names of image files that are masks: at the address of masks, or beside their images."""
-    masks = {_place(file): file.name for file in files}
-    names = {image.file.name: _place(image.file) for image in images}
-    inside = {name: masks[place] for name, place in names.items() if place in masks}
+    places = Places()
+    root = places.root(masks)
+    inside = {}
+    for file in images:
+        below = places.below(root, file)
+        if below is not None:
+            inside[file.name] = below
     if not inside:
         return set()
+    names = [file.name for file in images]
     if len(inside) == len(names) or masks_among(list(inside.values()), labels):
-        return masks_among(list(names), labels) & set(inside)
-    return set(inside) | masks_among(list(names), sure=True)
-
-
-def _place(file: ListedFile) -> tuple[str, str]:
-    """Where a file is, whatever links lead to its folder."""
-    folder, _, name = file.uri.rpartition("/")
-    return _folder(folder), name
-
-
-@lru_cache(maxsize=2**16)
-def _folder(folder: str) -> str:
-    path = local_folder(folder)
-    return folder if path is None else str(path.resolve())
+        return masks_among(names, labels) & set(inside)
+    return set(inside) | masks_among(names, sure=True)
 
 
 @dataclass
@@ -139,6 +142,7 @@ class _Pairing(Generic[Source]):
     labels: Sequence[str]
     match: Match
     summary: Summary
+    needed: bool
     _pages: dict[str, int] = field(default_factory=dict)
     _parts: dict[str, PageParts] = field(default_factory=dict)
     _used: set[str] = field(default_factory=set)
@@ -152,7 +156,7 @@ class _Pairing(Generic[Source]):
         aliases |= {stack: file.name for stack, file in stacks.items()}
         matches = match_masks(
             [*names, *stacks], self.masks.names, labels=self.labels, match=self.match,
-            stacks=stacks.keys(), aliases=aliases, roots=self._roots(),
+            stacks=stacks.keys(), aliases=aliases, roots=self._roots(), needed=self.needed,
         )  # fmt: skip
         found = {}
         for image in self.images:

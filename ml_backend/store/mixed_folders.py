@@ -4,7 +4,17 @@ from collections.abc import Sequence
 
 from ml_backend.store.mask_index import OTHER, ROLE, ImageIndex
 from ml_backend.store.mask_matching import parse_mask
-from ml_backend.store.mask_names import Labels, Name, are_marks, is_mask_folder, parse, plain, words
+from ml_backend.store.mask_names import (
+    MASK_WORDS,
+    SURE_WORDS,
+    Labels,
+    Name,
+    are_marks,
+    is_mask_folder,
+    parse,
+    plain,
+    words,
+)
 
 
 def masks_among(
@@ -14,11 +24,13 @@ def masks_among(
 
     `sure`: only such whose folder or addition consists of words of masks and that have an image.
     """
+    marks = SURE_WORDS if sure else MASK_WORDS
     inside: list[str] = []
     rest: list[str] = []
     for name in names:
         folders = name.split("/")[:-1]
-        (inside if any(map(is_mask_folder, folders)) else rest).append(name)
+        within = any(is_mask_folder(folder, marks) for folder in folders)
+        (inside if within else rest).append(name)
     named = Labels(labels)
     index = ImageIndex([parse(name) for name in rest], named)
     found = {name for name in rest if _marks_a_mask(index, parse(name), sure)}
@@ -40,14 +52,12 @@ def _marks_a_mask(index: ImageIndex, name: Name, sure: bool) -> bool:
     for group, claim in index.claims(name):
         if claim.level not in {ROLE, OTHER} or not group.has_place(name.place):
             continue
-        if claim.level == ROLE or (not sure and _has_mark(claim.added)):
+        found = [word for word in words(claim.added) if plain(word)]
+        if sure and are_marks(found, SURE_WORDS):
+            return True
+        if not sure and (claim.level == ROLE or any(are_marks([word]) for word in found)):
             return True
     return False
-
-
-def _has_mark(added: str) -> bool:
-    """Whether some word is one of masks."""
-    return any(are_marks([word]) for word in words(added) if plain(word))
 
 
 def _in_label_folders(names: Sequence[str], labels: Labels) -> set[str]:

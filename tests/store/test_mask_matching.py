@@ -235,6 +235,10 @@ def test_numbers_are_asked_for():
     assert paired(["a0.png", "a1.png"], by_label, labels=CELL, match="number") == {
         "a0.png": "cell:cell/m0.png nucleus:nucleus/m0.png", "a1.png": "cell:cell/m1.png",
     }  # fmt: skip
+    by_label = ["m0_cell.png", "m0_nucleus.png"]
+    assert paired(["a0.png"], by_label, labels=CELL, match="number") == {
+        "a0.png": "cell:m0_cell.png nucleus:m0_nucleus.png"
+    }
     with pytest.raises(DataError, match="cannot be paired by number"):
         match_masks(["a1_2.png", "a2_2.png"], ["m2.png", "m2.tif"], match="number")
 

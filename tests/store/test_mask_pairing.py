@@ -387,3 +387,33 @@ def test_linked_folders_are_the_same_folder(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "scans/masks")
     names, _ = pairs_of(images_in(tmp_path / "scans"), tmp_path / "link")
     assert names == {"a.png": ["a.png"]}
+
+
+def test_labelme_and_yolo_lie_beside_their_images(tmp_path):
+    """A document is that of the image that it names, or that is called like it."""
+    write(tmp_path / "lm/x.png")
+    shape = {"label": "object", "shape_type": "rectangle", "points": [[1, 1], [3, 3]]}
+    document = {"version": "5.5.0", "imagePath": "..\\lm\\x.png", "imageData": None,
+                "imageHeight": 6, "imageWidth": 8, "flags": {}, "shapes": [shape]}  # fmt: skip
+    (tmp_path / "lm/x.json").write_text(json.dumps(document))
+    pairs = pair_masks(images_in(tmp_path / "lm"), tmp_path / "lm")
+    assert pairs.files["x.png"].read(SHAPE, LabelUse(["object"])).mask.any()
+    write(tmp_path / "yolo/images/train/x.png")
+    (tmp_path / "yolo/labels/train").mkdir(parents=True)
+    (tmp_path / "yolo/labels/train/x.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    (tmp_path / "yolo/data.yaml").write_text("names: [object]\n")
+    pairs = pair_masks(images_in(tmp_path / "yolo"), tmp_path / "yolo")
+    assert pairs.files["images/train/x.png"].read(SHAPE, LabelUse(["object"])).mask.any()
+
+
+def test_a_part_of_the_images_may_be_the_folder_of_masks(tmp_path):
+    """There, masks beside their images do not make all of that folder's files masks."""
+    for name in ("a.png", "train/x.png", "train/x_mask.png", "old_masks/a.png"):
+        write(tmp_path / "ds" / name)
+    images = images_in(tmp_path / "ds")
+    names, summary = pairs_of(images, tmp_path / "ds/train")
+    assert names == {"train/x.png": ["x_mask.png"]}
+    names, summary = pairs_of(images, tmp_path / "ds/old_masks")
+    assert names == {"a.png": ["a.png"]}
+    assert told(summary, "unpaired") == {"image without mask": ["train/x.png"]}
+    assert summary.count("passed_over") == 2

@@ -89,9 +89,12 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
     summary = Summary()
     faults: list[tuple[str, str]] = []
     found = open_collection(
-        source.images, recipe, summary, digest=True, progress=progress, problems=faults
+        source.images, recipe, summary, digest=True, progress=progress, problems=faults,
+        masks=source.masks, labels=source.labels,
+    )  # fmt: skip
+    masks = open_masks(
+        found, source.masks, source.labels, recipe, values, source.match, summary=summary
     )
-    masks = open_masks(found, source.masks, source.labels, recipe, values, summary=summary)
     images = masks.paired
     if len(images) < 2:
         raise DataError(

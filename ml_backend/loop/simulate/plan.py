@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from ml_backend.errors import ConfigError
 from ml_backend.recipe import Recipe, parse_recipe
 from ml_backend.recipe.section import Section
+from ml_backend.store.mask_matching import Match
 
 BASELINE = "random"
 """What every strategy is compared with; it is always among them."""
@@ -33,6 +34,7 @@ class Source(Section):
     masks: str
     labels: tuple[str, ...] = ("object",)
     values: str | None = None
+    match: Match = "name"
     test_share: float = Field(0.25, gt=0, lt=1)
     test_part: Literal["spread", "last"] = "spread"
     most_pool: int = Field(600, ge=2)
@@ -81,6 +83,8 @@ class Plan(Section):
         data["start"] = self.first
         for place in ("images", "masks"):  # what is in them counts, not where they are
             del data["source"][place]
+        if self.source.match == "name":  # results of before there was a choice go on
+            del data["source"]["match"]
         for key in ("strategy", "seed"):
             del data["recipe"]["selection"][key]
         return data
