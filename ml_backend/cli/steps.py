@@ -115,7 +115,9 @@ def predict(home: Home = None, project: ProjectId = None, here: Here = False) ->
 
 @app.command(epilog="Example: brushloop export masks --format png --source people")
 def export(
-    folder: Annotated[Path, typer.Argument(help="Where to write.")],
+    address: Annotated[
+        str, typer.Argument(help="Folder to write to, or an address like s3://bucket/masks.")
+    ],
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", help="png, coco, …: docs/recipes.md; repeatable."),
@@ -152,7 +154,7 @@ def export(
         done = write(
             context,
             project_of(context, project).id,
-            folder,
+            address,
             formats=formats or ("png", "coco"),
             source=source,
             annotators=annotators,

@@ -98,12 +98,12 @@ class Planned:
 class Report:
     """What a format wrote.
 
-    `path`: the published folder or file. `images` counts items, empty masks included;
+    `path`: the published folder or file, or its address. `images` counts items, empty masks too;
     `regions` counts pairs of image and label that hold at least one pixel.
     `by_source`: images by `ExportItem.source`. `notes`: what a reader should be told.
     """
 
-    path: Path
+    path: Path | str
     images: int
     regions: int
     by_source: dict[str, int]

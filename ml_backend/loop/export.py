@@ -1,16 +1,20 @@
 """Masks out: people's where there are any, the current model's for the rest, tiles stitched."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast, get_args
 
 from ml_backend.errors import DataError, NotFound, UnknownName
 from ml_backend.export import EXPORTERS, ExportItem, Planned, write
 from ml_backend.export import Report as Written
 from ml_backend.export.items import check_name
+from ml_backend.export.own_names import PATH as NAMES
+from ml_backend.export.remote import upload
 from ml_backend.loop.context import Context, Progress
 from ml_backend.loop.drawings import Drawing, Wanted, drawings, moment_of
 from ml_backend.loop.existing import fetch_images
@@ -18,7 +22,8 @@ from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.site import page_address
 from ml_backend.loop.stitch import Sources, stitched, stitched_objects
 from ml_backend.recipe import Annotators
-from ml_backend.store.listing import shown
+from ml_backend.store.blobs import local_folder
+from ml_backend.store.listing import file_system, shown
 from ml_backend.store.names import marked_name, original_text, safe_name
 from ml_backend.store.rows import Image, Project
 from ml_backend.store.summary import Summary
@@ -54,7 +59,7 @@ class Export:
 def export(
     context: Context,
     project_id: int,
-    folder: Path,
+    address: Path | str,
     *,
     formats: Sequence[str] = ("png", "coco"),
     source: str = "both",
@@ -63,7 +68,7 @@ def export(
     changed_since: str | None = None,
     progress: Progress,
 ) -> Export:
-    """Write the masks of a project below `folder`, whole or not at all for each format.
+    """Write the masks of a project to a folder or an fsspec address, whole or not at all.
 
     `people`: images with at least one finished tile or a mask of their own, unknown (255) where
     nobody has been; `both`: the current model fills in the rest; `model`: what it says of every
@@ -91,6 +96,7 @@ def export(
             "submit annotations and `brushloop sync`, or wait for the first model"
         )
     plan = _Plan(context, project, serving)
+    folder = local_folder(str(address)) or _outbox(context, str(address))
     total = context.catalog.exports.count(project_id)
     written = write(
         formats,
@@ -100,9 +106,40 @@ def export(
         told=lambda done: progress(done, total, f"{done} images written"),
         left_out=plan.leave_out,
     )
+    if local_folder(str(address)) is None:
+        written = _publish(str(address), folder, written, progress)
     context.catalog.exports.save(project_id, plan.states)
     progress(total, total, "written")
     return Export(len(plan.states), written, plan.summary)
+
+
+def _outbox(context: Context, address: str) -> Path:
+    """Where an export waits for its upload, by its address."""
+    file_system(address)  # one that cannot be used is said before anything is done
+    digest = hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
+    folder = context.settings.home / "outbox" / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _publish(
+    address: str, folder: Path, written: Mapping[str, Written], progress: Progress
+) -> dict[str, Written]:
+    """Upload an export; what was written, by its address. What waited here goes."""
+    fs, root = file_system(address)
+    targets = {name: PurePath(report.path).name for name, report in written.items()}
+    upload(
+        fs,
+        root.rstrip("/"),
+        folder,
+        (*targets.values(), NAMES),
+        told=lambda done, total: progress(done, total, f"{done} files uploaded"),
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    return {
+        name: replace(report, path=f"{address.rstrip('/')}/{targets[name]}")
+        for name, report in written.items()
+    }
 
 
 def _wanted(source: str, annotators: str | None, split: str, changed_since: str | None) -> Wanted:
@@ -158,7 +195,8 @@ class _Plan:
             check_name(image.name)
         except DataError:
             name = marked_name(safe_name(image.name), image.name)
-            self.summary.add("warnings", name, f"exported so in place of {shown(image.name)}")
+            both = f"{name} ← {shown(image.name)}"
+            self.summary.add("warnings", both, "exported under a name that formats take")
             return name
         return image.name
 

@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ml_backend.loop.splits import Page, Split, split_pages
 from ml_backend.recipe import Recipe
 from ml_backend.store.collection import SourceFile, SourceImage
+from ml_backend.store.frames import Frame
 from ml_backend.store.rows import Image
 
 Splits = Mapping[str, Split]
@@ -36,6 +38,14 @@ class KnownImages:
         """Images that were added from the same file, else the one of its name."""
         named = self._by_name.get(one.name)
         return self._by_file.get(one.file.uri) or ([named] if named else [])
+
+    def in_range(self, frame: Frame) -> Frame:
+        """Give a picture the range that the pool's pictures of as many channels have already."""
+        for image in self._all:
+            known = image.frame
+            if known.low and (len(known.low), known.channels) == (len(frame.low), frame.channels):
+                return replace(frame, low=known.low, high=known.high)
+        return frame
 
     def left_out(self, one: SourceFile) -> list[Image]:
         """Images of a readable file that are not chosen any more."""

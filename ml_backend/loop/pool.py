@@ -26,12 +26,13 @@ from ml_backend.store.collection import (
     list_images,
     open_files,
 )
-from ml_backend.store.images import decode_image
+from ml_backend.store.frames import FrameInfo, inspect_image
 from ml_backend.store.label_shares import LabelShares
 from ml_backend.store.mask_files import MaskFiles
 from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pairing import pair_masks
 from ml_backend.store.mask_values import Values
+from ml_backend.store.names import original_text, safe_name
 from ml_backend.store.rows import Image, Project, Tile
 from ml_backend.store.summary import Summary
 from ml_backend.studio.files import file_name
@@ -188,6 +189,8 @@ class _Intake:
             source.name, source.file.uri, source.sha256, source.width, source.height, role,
             splits[source.name], stack=source.stack, frame=source.frame, original=source.original,
         )  # fmt: skip
+        if self.project.recipe.images.range == "pool":
+            image = replace(image, frame=self.known.in_range(image.frame))
         if before is None or not before.width:
             return image if before is None else replace(image, name=before.name)
         if before.frame != image.frame:
@@ -232,21 +235,21 @@ def add_studio_image(context: Context, project_id: int, url: str) -> Tile:
         raise DataError("the task's data name no image")
     name = file_name(url)
     data = context.studio.download(url, limit=DOWNLOAD_LIMIT, project_id=project_id)
-    height, width = decode_image(data, name).shape[:2]
+    recipe = context.catalog.projects.get(project_id).recipe
+    info = inspect_image(data, name, recipe.images, "first").frames[0]
     digest = hashlib.sha256(data).hexdigest()
     pool = context.catalog.pool
     image = pool.find_content(project_id, digest)
     if image is None:
-        image = _keep(context, project_id, name, data, (width, height))
+        image = _keep(context, project_id, safe_name(name), data, info)
+        image = replace(image, original=None if image.name == name else original_text(name))
     elif image.role == "pool":
         image = replace(image, status="ready", reason=None)
-    image = pool.add_image(project_id, image, [(0, 0, width, height)])
+    image = pool.add_image(project_id, image, [(0, 0, info.width, info.height)])
     return next(tile for tile in pool.tiles_of(image.id) if tile.whole)
 
 
-def _keep(
-    context: Context, project_id: int, name: str, data: bytes, size: tuple[int, int]
-) -> Image:
+def _keep(context: Context, project_id: int, name: str, data: bytes, info: FrameInfo) -> Image:
     pool = context.catalog.pool
     digest = hashlib.sha256(data).hexdigest()
     key = f"images/{digest}"
@@ -257,4 +260,4 @@ def _keep(
     recipe = context.catalog.projects.get(project_id).recipe
     ordinal = pool.count(project_id, "pool")
     split = split_of(ordinal, recipe.validation.share, recipe.selection.seed)
-    return Image(name, key, digest, *size, "pool", split)
+    return Image(name, key, digest, info.width, info.height, "pool", split, frame=info.frame)

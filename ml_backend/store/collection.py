@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ml_backend.errors import DataError
 from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import local_folder
-from ml_backend.store.frames import Frame, FrameInfo, inspect_image
+from ml_backend.store.frames import Frame, FrameInfo, ImageFile, inspect_image, share_range
 from ml_backend.store.images import decode_image
 from ml_backend.store.listing import ListedFile, list_files, shown
 from ml_backend.store.mask_pairing import leave_out_masks
@@ -157,28 +157,52 @@ def open_files(
     """
     names = safe_names(file.name for file in files)
     taken = set(names)
-    for done, (file, name) in enumerate(zip(files, names, strict=True)):
-        if progress is not None:
-            progress(done, len(files), name)
-        yield _open_file(file, name, recipe, summary, taken, digest=digest)
+
+    def inspected() -> Iterator[_Inspected]:
+        for done, (file, name) in enumerate(zip(files, names, strict=True)):
+            if progress is not None:
+                progress(done, len(files), name)
+            yield _inspect(file, name, recipe, digest=digest)
+
+    found = inspected()
+    if recipe.images.range == "pool":
+        found = _in_one_range(list(found), recipe)
+    for one in found:
+        yield _source_file(one, recipe, summary, taken)
 
 
-def _open_file(
-    file: ListedFile,
-    name: str,
-    recipe: Recipe,
-    summary: Summary,
-    taken: set[str],
-    *,
-    digest: bool,
-) -> SourceFile:
+@dataclass(frozen=True)
+class _Inspected:
+    """A file, its hash, and what is in it or why that cannot be said."""
+
+    file: ListedFile
+    name: str
+    sha256: str
+    inside: ImageFile | None = None
+    problem: str | None = None
+
+
+def _inspect(file: ListedFile, name: str, recipe: Recipe, *, digest: bool) -> _Inspected:
     sha256 = ""
     try:
         with _fetched(file) if digest else _opened(file) as source:
             sha256 = _digest(source) if digest else ""
             inside = inspect_image(source, name, recipe.images, recipe.pool.pages)
     except DataError as error:
-        return SourceFile(file, name, sha256=sha256, problem=str(error))
+        return _Inspected(file, name, sha256, problem=str(error))
+    return _Inspected(file, name, sha256, inside)
+
+
+def _in_one_range(found: Sequence[_Inspected], recipe: Recipe) -> Iterator[_Inspected]:
+    """Give all readable files the range that they share."""
+    shared = iter(share_range([one.inside for one in found if one.inside], recipe.images))
+    return (replace(one, inside=next(shared)) if one.inside else one for one in found)
+
+
+def _source_file(one: _Inspected, recipe: Recipe, summary: Summary, taken: set[str]) -> SourceFile:
+    file, name, sha256, inside = one.file, one.name, one.sha256, one.inside
+    if inside is None:
+        return SourceFile(file, name, sha256=sha256, problem=one.problem)
     stacked = inside.pages > 1 and recipe.pool.pages != "first"
     images = []
     for info in inside.frames:
@@ -209,7 +233,8 @@ def _tell(image: SourceImage, info: FrameInfo, summary: Summary) -> None:
     for problem in info.problems:
         summary.add("warnings", image.name, problem)
     if image.original is not None and image.page == 0:
-        summary.add("warnings", image.name, f"named so in place of {shown(image.file.name)}")
+        name = f"{image.stack or image.name} ← {shown(image.file.name)}"
+        summary.add("warnings", name, "names made safe for every file system and format")
 
 
 def content_ids(file: SourceFile, image: SourceImage) -> set[str]:

@@ -16,6 +16,7 @@ _FILE = "file:"
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\\:<>"|?*]')
+_NO_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -45,8 +46,11 @@ def safe_name(name: str) -> str:
 
 
 def original_text(name: str) -> str:
-    """Write a file's own name as plain text: as it is, or if it is not UTF-8, as a `file:` URL."""
-    if _SURROGATES.search(name) or name.startswith(_FILE):
+    """Write a file's own name as one plain line: as it is, or as a `file:` URL.
+
+    The latter where it is not UTF-8, holds control characters, or begins like one.
+    """
+    if _NO_LINE.search(name) or name.startswith(_FILE):
         return _FILE + quote(os.fsencode(name))
     return name
 

@@ -64,6 +64,7 @@ def test_all_commands_are_there():
         "bootstrap",
         "doctor",
         "forget",
+        "inspect",
         "demo",
         "pool add",
     }
@@ -295,7 +296,7 @@ def test_an_augmentation_is_looked_at(tmp_path):
     with Image.open("sheet.png") as sheet:
         assert sheet.size[0] > 4 * 192
     (tmp_path / "images" / "1.png").write_bytes(b"nothing")
-    assert "set aside: 1.png" in run(*words, "--rows", "3")
+    assert "set aside 1: 1.png" in run(*words, "--rows", "3")
     assert "elastic" in complaint(*words, "--augmentation", "mixup")
     assert not Path("brushloop-data").exists()
 
@@ -307,7 +308,7 @@ def test_masks_are_bootstrapped(tmp_path):
     Image.new("RGB", (32, 32), (9, 9, 9)).save("images/even.png")
     output = run("bootstrap", "images", "masks", "--method", "otsu")
     assert "3 masks written, 0 left as they were, 1 images without any object" in output
-    assert "nothing found in: even.png" in output
+    assert "set aside 1: nothing is found in it: even.png" in output
     assert "brushloop pool add images --masks masks" in output
     assert Path("bootstrap-sheet.png").exists()
     assert "0 masks written, 3 left" in run("bootstrap", "images", "masks", "--sheet", "again.png")

@@ -199,3 +199,26 @@ def test_an_intake_that_failed_is_recorded(house):
         add_folder(house.context, house.project_id, Path("/nothing/here"))
     (run,) = house.catalog.models.runs(house.project_id, step="pool")
     assert (run.state, "not a folder" in run.report["error"]) == ("failed", True)
+
+
+def test_a_pool_of_one_range_keeps_it(house):
+    """`images.range: pool`: all files share a range, and those that come later take it over."""
+    house.recipe({"images.range": "pool"})
+    rng = np.random.default_rng(0)
+    for number, scale in enumerate((100, 5000, 20000)):
+        save_deep(house.images / f"{number}.tif", rng.integers(0, scale, (32, 32)))
+    add_folder(house.context, house.project_id, house.images)
+    frames = {image.frame for image in images(house).values()}
+    assert len(frames) == 1
+    save_deep(house.images / "3.tif", rng.integers(0, 60000, (32, 32)))
+    add_folder(house.context, house.project_id, house.images)
+    assert {image.frame for image in images(house).values()} == frames
+    dark, bright = (house.context.whole(images(house)[f"{number}.tif"]).mean() for number in (0, 2))
+    assert dark < 10
+    assert bright > 100
+
+
+def save_deep(path, values):
+    """Write a 16-bit grey TIFF."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, values.astype(np.uint16), photometric="minisblack")
