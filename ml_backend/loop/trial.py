@@ -20,11 +20,13 @@ from PIL import Image as Picture
 from ml_backend.errors import (
     DataError,
     ImageUnreadable,
+    LabelConfigError,
     StudioError,
     StudioRefused,
     StudioUnreachable,
 )
 from ml_backend.loop.context import Context
+from ml_backend.loop.existing import way_of
 from ml_backend.loop.labels import labels_of
 from ml_backend.loop.pool import DOWNLOAD_LIMIT
 from ml_backend.loop.push import referenced, task_data
@@ -38,6 +40,7 @@ MARK = "brushloop_trial"
 FILE = "brushloop-trial.png"
 VERSION = "brushloop-trial"
 WIDTH = 16  # px of the image
+LOOKED_AT = 10  # tasks of people's, until one has an image that can be read
 STRIPE = 2  # px in height of each label's region
 
 CORRECT = (
@@ -52,11 +55,15 @@ SET_ADDRESS = (
 
 @dataclass(frozen=True)
 class _Shown:
-    """The image of a trial: where it is, and its file; None where there is none to compare."""
+    """What a trial's task shows: its data, the address of the image, and its file.
 
-    tile: Tile
+    `content` None: there is no file yet to compare. `note`: what else is to be said, or nothing.
+    """
+
+    data: Mapping[str, Any]
     address: str
     content: bytes | None
+    note: str = ""
 
 
 def is_trial(data: Mapping[str, Any]) -> bool:
@@ -93,7 +100,7 @@ def remove_trials(context: Context, project_id: int) -> None:
 def _attempt(context: Context, project: Project, labels: LabelConfig) -> str:
     studio, label_map = context.studio, _label_map(labels)
     shown = _image(context, project, labels, label_map.shape[0])
-    data = task_data(labels, project.recipe, shown.tile, 0, shown.address) | {MARK: 1}
+    data = {**shown.data, MARK: 1}
     prediction = {
         "result": encode_results(label_map, labels),
         "score": 0.5,
@@ -106,8 +113,8 @@ def _attempt(context: Context, project: Project, labels: LabelConfig) -> str:
             f"Label Studio does not take a task as a round would push it: {error}; {CORRECT}"
         ) from error
     found = list(studio.read_tasks(project.id, [number], predictions=True))
-    address = _compare(found, data, labels, label_map)
-    came = "a task with its image and prediction came and went"
+    address = _compare(found, data, labels, label_map, shown.address)
+    came = f"a task with its image and prediction came and went{shown.note}"
     if shown.content is None:
         return f"{came}; images below {project.recipe.pool.reference} wait for those of the pool"
     limit = len(shown.content)
@@ -124,16 +131,41 @@ def _image(context: Context, project: Project, labels: LabelConfig, height: int)
     studio, recipe = context.studio, project.recipe
     prefix = urlsplit(studio.browser_url).path.rstrip("/")
     ours = Tile(0, Image(FILE, FILE, "", WIDTH, height), 0, 0, WIDTH, height)
+
+    def shown(tile: Tile, address: str, content: bytes | None) -> _Shown:
+        return _Shown(task_data(labels, recipe, tile, 0, address), address, content)
+
     if recipe.pool.reference:
         for tile in context.catalog.pool.tiles(project.id):
             if address := referenced(recipe, tile, prefix):
-                return _Shown(tile, address, _fetch(context, project, address))
-        return _Shown(ours, referenced(recipe, ours, prefix) or "", None)
-    likely = f"{prefix}/data/upload/{project.id}/{FILE}"
-    task_data(labels, recipe, ours, 0, likely)  # refused before anything is uploaded
+                return shown(tile, address, _fetch(context, project, address))
+        return shown(ours, referenced(recipe, ours, prefix) or "", None)
+    try:  # refused before anything is uploaded
+        shown(ours, f"{prefix}/data/upload/{project.id}/{FILE}", None)
+    except LabelConfigError:
+        copied = _copy(context, project, labels)
+        if copied is None:
+            raise
+        return copied
     content = _png(height)
     (url,) = studio.upload_images(project.id, [(FILE, content)])
-    return _Shown(ours, prefix + url, content)
+    return shown(ours, prefix + url, content)
+
+
+def _copy(context: Context, project: Project, labels: LabelConfig) -> _Shown | None:
+    """Take a task that people made, where uploads have no place and the pool asks for none."""
+    if way_of(context, project).pool:
+        return None
+    page = next(iter(context.studio.changes(project.id)))
+    first = list(page.moments)[:LOOKED_AT]
+    for task in context.studio.read_tasks(project.id, first):
+        address = labels.image.read(task.data)
+        if is_trial(task.data) or not address:
+            continue
+        with suppress(ImageUnreadable):  # one image never stops the others
+            content = context.studio.download(address, limit=DOWNLOAD_LIMIT, project_id=project.id)
+            return _Shown(task.data, address, content, " (a copy of one that is there)")
+    return None
 
 
 def _fetch(context: Context, project: Project, address: str) -> bytes:
@@ -148,13 +180,22 @@ def _fetch(context: Context, project: Project, address: str) -> bytes:
 
 
 def _compare(
-    found: list[TaskInfo], data: dict[str, Any], labels: LabelConfig, label_map: NDArray[np.uint8]
+    found: list[TaskInfo],
+    data: dict[str, Any],
+    labels: LabelConfig,
+    label_map: NDArray[np.uint8],
+    sent: str,
 ) -> str:
-    """Return the address at which the task that came back has its image, if all is as it was."""
+    """Return the address at which the task that came back has its image, if all is as it was.
+
+    Label Studio shows addresses in its storages, unlike `sent`, as others: those are fetched later.
+    """
     if not found:
         raise StudioRefused("a task that Label Studio took was gone when it was read: try again")
     (task,) = found
-    changed = sorted(key for key, value in data.items() if task.data.get(key) != value)
+    changed = sorted(
+        key for key, value in data.items() if task.data.get(key) != value and sent not in str(value)
+    )
     if changed:
         raise StudioRefused(
             f"Label Studio changed {', '.join(map(repr, changed))} in a task's data; {CORRECT}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pydantic import SecretStr
-from support.house import open_house, save_picture
+from support.house import open_house, picture, save_picture
 
 from ml_backend.errors import (
     ImageUnreadable,
@@ -124,6 +124,33 @@ def test_a_config_that_cannot_show_uploads_is_refused_before_any(house, before):
         try_write_path(house.context, project)
     assert 'value="$image"' in str(caught.value)
     assert "upload_images" not in house.studio.calls
+
+
+def test_such_a_config_with_tasks_of_its_own_is_tried_with_one_of_them(house):
+    """Tasks that are there can be ranked; only a pool, which must be uploaded, cannot be pushed."""
+    config = CONFIG.format('value="/data/upload/9/$file"')
+    project = with_config(house, config)
+    house.catalog.projects.save(house.project_id, label_config=config)
+    house.studio.files["/data/upload/9/a.png"] = png_of(house)
+    broken, kept = house.studio.import_tasks(
+        house.project_id, [{"data": {"file": "gone.png"}}, {"data": {"file": "a.png"}}]
+    )
+    for _ in range(2):
+        said = try_write_path(house.context, project)
+        assert "a copy of one that is there" in said
+        assert "images load at" in said
+        assert sorted(house.studio.tasks) == [broken, kept]
+        house.studio.create_annotation(kept, house.regions(picture(5)[1]))
+        house.step("sync")  # which fetches the image, and brings it into the catalog
+    house.fill(2)
+    with pytest.raises(LabelConfigError, match="would not show the address"):
+        try_write_path(house.context, project)
+
+
+def png_of(house):
+    """A picture's file."""
+    save_picture(house.folder / "a.png", 5)
+    return (house.folder / "a.png").read_bytes()
 
 
 def test_a_refused_push_of_such_a_config_leaves_no_round(house):
