@@ -20,6 +20,7 @@ from ml_backend.errors import ConfigError, JobError
 from ml_backend.host.allocator import ALLOCATOR
 from ml_backend.host.files import write_text
 from ml_backend.host.label_studio import LabelStudioServer
+from ml_backend.host.pool_fill import Pictures, PoolFill
 from ml_backend.host.ports import Ports
 from ml_backend.host.processes import Child, Processes, one_instance
 from ml_backend.host.progress_log import AnnotationLogger, ProgressLogger, Say
@@ -28,13 +29,12 @@ from ml_backend.jobs.queues import Jobs
 from ml_backend.jobs.redis_server import EmbeddedRedis
 from ml_backend.loop.connect import connect, create_project
 from ml_backend.loop.context import Context, open_context
-from ml_backend.loop.pool import add_folder
 from ml_backend.recipe import Recipe
 from ml_backend.samples import make_samples
 from ml_backend.settings import ENV_FILE, Settings, load_settings
 from ml_backend.store.blobs import local_folder
 from ml_backend.store.mask_matching import Match
-from ml_backend.store.mask_values import Values, parse_values
+from ml_backend.store.mask_values import parse_values
 from ml_backend.store.rows import Project
 
 SAMPLE_LABEL = "plankton"
@@ -56,22 +56,6 @@ class Wishes:
     port: int | None = None
     seed: int = 0
     demo: bool = False
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What to fill the pool from: folders, or addresses of any kind that `pool add` takes.
-
-    `truths` are masks that only the scripted annotator knows.
-    """
-
-    images: Path | str
-    truths: Path | str | None
-    sources: Path | str | None
-    source_masks: Path | str | None
-    labels: tuple[str, ...]
-    values: Values | None = None
-    match: Match = "name"
 
 
 @dataclass(frozen=True)
@@ -104,22 +88,30 @@ class Running:
 
         `every`: seconds between two lines about a job that runs.
         """
-        jobs = Jobs(self.settings)
-        home = self.settings.home
+        with open_context(self.settings) as context:
+            look = self.watcher(context, say, every)
+            while True:
+                look()
+                time.sleep(1.0)
+
+    def watcher(self, context: Context, say: Say, every: float = 20.0) -> Callable[[], None]:
+        """What `watch` does once, to be called about once a second."""
+        jobs, home = Jobs(self.settings), self.settings.home
         logger = ProgressLogger(
             say, every=every, began=self.began,
             help_line=f"`brushloop doctor --home {home}` looks for the reason; what the worker "
             f"said stands in {self.processes.log('worker')}",
         )  # fmt: skip
-        with open_context(self.settings) as context:
-            annotated = AnnotationLogger(context, self.project.id, say)
-            while True:
-                self.tend()
-                with suppress(JobError):  # Redis is being started again
-                    views = jobs.overview(self.project.id)
-                    logger.log(views)
-                    annotated.log(views)
-                time.sleep(1.0)
+        annotated = AnnotationLogger(context, self.project.id, say)
+
+        def look() -> None:
+            self.tend()
+            with suppress(JobError):  # Redis is being started again
+                views = jobs.overview(self.project.id)
+                logger.log(views)
+                annotated.log(views)
+
+        return look
 
 
 def pictures_of(wishes: Wishes) -> Pictures:
@@ -182,7 +174,7 @@ def up(wishes: Wishes, say: Say, welcome: Welcome = lambda _: None) -> Iterator[
                         settings, project, studio.url, secrets, pictures, processes, redis
                     )
                     welcome(running)
-                    _begin(running, context, say)
+                    _begin(running, context, say, demo=wishes.demo)
                 yield running
             finally:
                 say("stopping")
@@ -239,20 +231,32 @@ def _open_project(context: Context, wishes: Wishes, pictures: Pictures) -> Proje
     return create_project(context, title, pictures.labels, wishes.recipe)
 
 
-def _begin(running: Running, context: Context, say: Say) -> None:
+def _begin(running: Running, context: Context, say: Say, *, demo: bool) -> None:
     """Wire the project, fill its pool, and ask for what comes first.
 
-    The worker imports meanwhile what its jobs need. The first batch does not wait for the first
-    training: without a model it goes by what the images look like, and the model's predictions
-    come to its tasks when there is one.
+    The worker imports meanwhile what its jobs need. The first batch waits neither for the first
+    training nor for the last image of a large pool: it goes by what images look like, and a model's
+    predictions come to its tasks when there is one. A demo waits, so that it can be repeated.
     """
     settings, project_id, processes = running.settings, running.project.id, running.processes
     processes.start(_child("worker", settings, "worker"))
     processes.wait_ready("backend", lambda: _healthy(settings))
     connect(context, project_id, running.project.recipe)
-    _fill(running, context, say)
-    processes.start(_child("schedule", settings, "schedule"))
     jobs = Jobs(settings, patient=True)
+    fill = PoolFill(context, project_id, running.pictures, say, running.watcher(context, say))
+    if demo or context.catalog.pool.images(project_id):
+        fill.finish()
+        _ask(context, project_id, jobs, say)
+    else:
+        left = fill.begin()
+        _ask(context, project_id, jobs, say)
+        if left:
+            fill.finish()
+    processes.start(_child("schedule", settings, "schedule"))
+
+
+def _ask(context: Context, project_id: int, jobs: Jobs, say: Say) -> None:
+    """Ask for the first batch and the first training, or for what an earlier start left open."""
     rounds = context.catalog.rounds.all(project_id)
     sources = bool(context.catalog.pool.sources(project_id))
     if not sources or not rounds or rounds[-1].state != "pushed":
@@ -261,29 +265,6 @@ def _begin(running: Running, context: Context, say: Say) -> None:
         jobs.request("train", project_id)
     if not rounds:
         say("choosing the first batch" + "; a first model learns from your masks" * sources)
-
-
-def _fill(running: Running, context: Context, say: Say) -> None:
-    pictures, project_id = running.pictures, running.project.id
-    say(f"filling the pool from {pictures.images}")
-    told = [time.monotonic()]
-
-    def progress(done: int, total: int, _name: str) -> None:
-        if time.monotonic() - told[0] >= 10:
-            told[0] = time.monotonic()
-            say(f"  {done} of {total} images")
-
-    masks = pictures.source_masks
-    if pictures.sources is not None:
-        add_folder(context, project_id, pictures.sources, masks=masks, progress=progress)
-        masks = None
-    pool = add_folder(
-        context, project_id, pictures.images,
-        masks=masks, values=pictures.values, match=pictures.match, progress=progress,
-    )  # fmt: skip
-    say(f"  {pool.images} images, {pool.tiles} tiles to ask about")
-    for line in pool.summary.lines():
-        say(f"  {line}")
 
 
 def _child(name: str, settings: Settings, *arguments: str) -> Child:

@@ -28,6 +28,7 @@ from ml_backend.store.collection import (
 )
 from ml_backend.store.frames import FrameInfo, inspect_image
 from ml_backend.store.label_shares import LabelShares
+from ml_backend.store.listing import ListedFile
 from ml_backend.store.mask_files import MaskFiles
 from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pairing import pair_masks
@@ -44,7 +45,10 @@ Role = Literal["pool", "source"]
 
 @dataclass(frozen=True)
 class PoolReport:
-    """What became of a folder: `summary` says it of every file, `shares` of the masks' labels."""
+    """What became of a folder: `summary` says it of every file, `shares` of the masks' labels.
+
+    `rest`: how many files were left for another call.
+    """
 
     images: int
     tiles: int
@@ -52,6 +56,7 @@ class PoolReport:
     quarantined: tuple[tuple[str, str], ...]
     summary: Summary = field(default_factory=Summary)
     shares: LabelShares = field(default_factory=LabelShares)
+    rest: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Give the counts, the labels' shares and the summary."""
@@ -75,6 +80,7 @@ def add_folder(
     masks: Path | str | None = None,
     values: Values | None = None,
     match: Match = "name",
+    first: int | None = None,
     progress: Progress = silent,
 ) -> PoolReport:
     """Add every image at an address to the pool of a project; may be repeated.
@@ -83,15 +89,23 @@ def add_folder(
     join the training as they are and are not asked about; `values` maps the mask files' values to
     labels where the defaults do not fit, `match` says by what they are paired. Files that are masks
     of other images are not added. A file for each label says that labels overlap.
+
+    `first`: of more than so many files without masks add about so many now, spread over all, so
+    that a first batch can be chosen; the same call without it adds the rest.
     """
     project = context.catalog.projects.get(project_id)
     with recorded(context, project_id, STEP) as record:
         intake = _Intake(context, project, values, Summary())
         names = parse_label_config(project.label_config).names
         files = list_images(address, intake.summary, masks, names)
+        whole = first is None or masks is not None or project.recipe.images.range == "pool"
+        some = None if whole else _spread(files, first or 1)
         opened = list(
-            open_files(files, project.recipe, intake.summary, digest=True, progress=progress)
-        )
+            open_files(
+                files, project.recipe, intake.summary,
+                digest=True, progress=progress, wanted=some,
+            )
+        )  # fmt: skip
         pairs = pair_masks(
             [image for one in opened for image in one.images],
             masks, names, match=match, summary=intake.summary,
@@ -99,7 +113,13 @@ def add_folder(
         report = intake.add(opened, pairs.files, progress)
         record.update(report.as_json())
     progress(len(files), len(files), "pool filled")
-    return report
+    return report if some is None else replace(report, rest=len(files) - len(some))
+
+
+def _spread(files: Sequence[ListedFile], count: int) -> set[str] | None:
+    """Names of about `count` files at even distances; None: take them all."""
+    step = len(files) // max(1, count)
+    return {file.name for file in files[::step]} if step > 1 else None
 
 
 def last_intake(context: Context, project_id: int) -> Summary | None:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,18 +150,25 @@ def open_files(
     *,
     digest: bool = False,
     progress: Progress | None = None,
+    wanted: Collection[str] | None = None,
 ) -> Iterator[SourceFile]:
     """Look into each file for the images that the recipe chooses; one that is broken says why.
 
     With `digest` the content's hash is made too, for which each file is read once as a whole.
+    `wanted`: the files' own names of those to look into, if not all; the others count for names.
     """
     names = safe_names(file.name for file in files)
     taken = set(names)
+    given = [
+        (file, name)
+        for file, name in zip(files, names, strict=True)
+        if wanted is None or file.name in wanted
+    ]
 
     def inspected() -> Iterator[_Inspected]:
-        for done, (file, name) in enumerate(zip(files, names, strict=True)):
+        for done, (file, name) in enumerate(given):
             if progress is not None:
-                progress(done, len(files), name)
+                progress(done, len(given), name)
             yield _inspect(file, name, recipe, digest=digest)
 
     found = inspected()
