@@ -10,7 +10,7 @@ import numpy as np
 
 from ml_backend.errors import DataError
 from ml_backend.loop.context import Context, Progress
-from ml_backend.loop.pool import add_studio_image
+from ml_backend.loop.task_images import add_task_image
 from ml_backend.store.rows import Project, Task
 
 LOOK = 2000  # images that are fetched for each round: a minute or two
@@ -87,7 +87,7 @@ def fetch_images(
     usable = 0
     for start in range(0, count, CHUNK):
         part = [waiting[index] for index in drawn[start : start + CHUNK]]
-        fetched = [_with_image(context, project.id, task) for task in part]
+        fetched = [_with_image(context, project, task) for task in part]
         work.save_tasks(project.id, fetched)
         usable += sum(task.tile_id is not None for task in fetched)
         done = start + len(part)
@@ -101,9 +101,9 @@ def has_candidates(context: Context, project_id: int) -> bool:
     return catalog.pool.any_unasked(project_id) or bool(catalog.work.unfetched(project_id))
 
 
-def _with_image(context: Context, project_id: int, task: Task) -> Task:
+def _with_image(context: Context, project: Project, task: Task) -> Task:
     try:
-        tile = add_studio_image(context, project_id, task.uri)
+        tile = add_task_image(context, project, task)
     except DataError as error:
         return replace(task, reason=str(error))
     return replace(task, tile_id=tile.id)

@@ -4,7 +4,6 @@ Files stay where they are; the catalog keeps their address and the hash of their
 content. A broken file is quarantined with its reason and the rest goes on.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from ml_backend.loop.context import Context, Progress, silent
 from ml_backend.loop.known_images import KnownImages, Splits
 from ml_backend.loop.runs import recorded
 from ml_backend.loop.source_masks import store_source_mask
-from ml_backend.loop.splits import split_of
 from ml_backend.masks.labels import parse_label_config
 from ml_backend.masks.tiles import cut_tiles
 from ml_backend.recipe import Recipe
@@ -26,19 +24,15 @@ from ml_backend.store.collection import (
     list_images,
     open_files,
 )
-from ml_backend.store.frames import FrameInfo, inspect_image
 from ml_backend.store.label_shares import LabelShares
 from ml_backend.store.listing import ListedFile
 from ml_backend.store.mask_files import MaskFiles
 from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pairing import pair_masks
 from ml_backend.store.mask_values import Values
-from ml_backend.store.names import original_text, safe_name
-from ml_backend.store.rows import Image, Project, Tile
+from ml_backend.store.rows import Image, Project
 from ml_backend.store.summary import Summary
-from ml_backend.studio.files import file_name
 
-DOWNLOAD_LIMIT = 2 << 30  # bytes of one image
 STEP = "pool"  # of the runs
 Role = Literal["pool", "source"]
 
@@ -243,41 +237,3 @@ def _replaced(before: Image, uri: str) -> str:
     if before.uri == uri:
         return "the file was replaced since it was added; put the former one back, or rename it"
     return f"another image of this name was added before, from {before.uri}"
-
-
-def add_studio_image(context: Context, project_id: int, url: str) -> Tile:
-    """Register the image of a task that people made in Label Studio themselves.
-
-    The file is fetched once and kept by its content; a picture that is in the pool already,
-    under whatever name, stays the one it is. Raises `ImageUnreadable`.
-    """
-    if not url:
-        raise DataError("the task's data name no image")
-    name = file_name(url)
-    data = context.studio.download(url, limit=DOWNLOAD_LIMIT, project_id=project_id)
-    recipe = context.catalog.projects.get(project_id).recipe
-    info = inspect_image(data, name, recipe.images, "first").frames[0]
-    digest = hashlib.sha256(data).hexdigest()
-    pool = context.catalog.pool
-    image = pool.find_content(project_id, digest)
-    if image is None:
-        image = _keep(context, project_id, safe_name(name), data, info)
-        image = replace(image, original=None if image.name == name else original_text(name))
-    elif image.role == "pool":
-        image = replace(image, status="ready", reason=None)
-    image = pool.add_image(project_id, image, [(0, 0, info.width, info.height)])
-    return next(tile for tile in pool.tiles_of(image.id) if tile.whole)
-
-
-def _keep(context: Context, project_id: int, name: str, data: bytes, info: FrameInfo) -> Image:
-    pool = context.catalog.pool
-    digest = hashlib.sha256(data).hexdigest()
-    key = f"images/{digest}"
-    if not context.blobs.exists(key):
-        context.blobs.write(key, data)
-    if pool.find_image(project_id, name) is not None:
-        name = f"{digest[:8]}-{name}"  # two uploads of one name are two images
-    recipe = context.catalog.projects.get(project_id).recipe
-    ordinal = pool.count(project_id, "pool")
-    split = split_of(ordinal, recipe.validation.share, recipe.selection.seed)
-    return Image(name, key, digest, info.width, info.height, "pool", split, frame=info.frame)

@@ -74,7 +74,7 @@ def show_predictions(
     for start in range(0, len(waiting), CHUNK):
         part = [tiles[tile_id] for tile_id in waiting[start : start + CHUNK] if tile_id in tiles]
         made = predictions_for(context, project, serving, part)
-        context.studio.post_predictions(
+        gone = context.studio.post_predictions(
             project.id,
             [
                 {
@@ -87,8 +87,9 @@ def show_predictions(
                 for task_id in tasks[tile_id]
             ],
         )
+        context.catalog.work.mark_deleted(sorted(gone))
         context.catalog.rounds.mark_shown(serving.version, made)
-        shown += len(made)
+        shown += sum(not gone.issuperset(tasks[tile_id]) for tile_id in made)
         reduced += sum(row.note is not None for row in made.values())
         progress(shown, len(waiting), f"{serving.version}: shown on {shown} tasks")
     return shown, reduced

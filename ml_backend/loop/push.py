@@ -22,6 +22,7 @@ from ml_backend.recipe import Recipe
 from ml_backend.store.frames import Frame
 from ml_backend.store.names import original_name
 from ml_backend.store.rows import Image, Prediction, Project, Round, Task, Tile
+from ml_backend.studio.addresses import kept_address
 
 BROWSERS_SHOW = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 CHUNK = 10  # tasks an import: small enough to show progress, large enough to be quick
@@ -78,7 +79,7 @@ def _arrived(context: Context, project: Project, record: Round) -> set[int]:
     for info in context.studio.tasks_of_round(project.id, record.number):
         tile_id = info.data.get("tile")
         if tile_id in wanted - have and shows(context.catalog.pool.tile(tile_id), info.data):
-            uri = context.labels(project).image.read(info.data)
+            uri = kept_address(context.labels(project).image.read(info.data))
             found[tile_id] = Task(info.id, tile_id, uri, record.id, info.updated_at)
     context.catalog.work.save_tasks(project.id, list(found.values()))
     return have | set(found)
@@ -136,7 +137,7 @@ def _import(
     context.catalog.work.save_tasks(
         project.id,
         [
-            Task(task_id, tile.id, url, record.id)
+            Task(task_id, tile.id, kept_address(url), record.id)
             for task_id, (tile, _), url in zip(ids, tiles, urls, strict=True)
         ],
     )

@@ -11,15 +11,16 @@ import orjson
 from ml_backend.errors import DataError
 from ml_backend.loop.context import Context
 from ml_backend.loop.models import Models, Serving
-from ml_backend.loop.pool import add_studio_image
 from ml_backend.loop.predict import predictions_for
 from ml_backend.loop.sync import find_pushed
+from ml_backend.loop.task_images import add_studio_image
 from ml_backend.loop.trial import is_trial
 from ml_backend.settings import Settings
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.catalog import Catalog
 from ml_backend.store.images import ImageSource
 from ml_backend.store.rows import Prediction, Project, Task, Tile
+from ml_backend.studio.addresses import kept_address
 
 UNTRAINED = "untrained"
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Service:
     def _bring_along(self, project: Project, task: Mapping[str, Any], uri: str) -> Tile:
         tile = add_studio_image(self._context, project.id, uri)
         if task.get("id"):  # the task that a round chooses, if it does
-            row = Task(int(task["id"]), tile.id, uri)
+            row = Task(int(task["id"]), tile.id, kept_address(uri))
             self._context.catalog.work.save_tasks(project.id, [row])
         return tile
 

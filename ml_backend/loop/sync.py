@@ -15,15 +15,16 @@ from ml_backend.errors import DataError
 from ml_backend.loop.context import Context, Progress, Report
 from ml_backend.loop.due import batch_due, training_due
 from ml_backend.loop.masks import corrected, keep_mask, mean_dice
-from ml_backend.loop.pool import add_studio_image
 from ml_backend.loop.pull import Pull, compare_page, differing
 from ml_backend.loop.push import shows
 from ml_backend.loop.reading import notice
 from ml_backend.loop.site import find_project
+from ml_backend.loop.task_images import add_studio_image, add_task_image
 from ml_backend.loop.trial import is_trial
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import decode_results
 from ml_backend.store.rows import Annotation, Project, Task, Tile
+from ml_backend.studio.addresses import kept_address
 from ml_backend.studio.models import ProjectInfo, TaskInfo
 
 HEAL = 50  # tasks without a usable image that are tried again each time
@@ -105,7 +106,7 @@ def _heal(context: Context, project: Project, tally: _Tally) -> None:
     for task in context.catalog.work.unread(project.id, HEAL):
         if task.tile_id is None and task.reason is not None:
             try:
-                tile = add_studio_image(context, project.id, task.uri)
+                tile = add_task_image(context, project, task)
             except DataError:
                 continue
             placed = replace(task, tile_id=tile.id, updated_at=None, reason=None)
@@ -143,7 +144,8 @@ def _place(
 
     It is fetched once somebody has annotated it, or once it may be chosen (`existing.py`).
     """
-    uri = labels.image.read(info.data)
+    address = labels.image.read(info.data)
+    uri = kept_address(address)
     same = before is not None and before.uri == uri
     round_id = before.round_id if before and same else None
     tile_id = before.tile_id if before and same else None
@@ -154,7 +156,7 @@ def _place(
         if tile_id is not None:
             tile = context.catalog.pool.tile(tile_id)
         elif info.annotations:
-            tile = add_studio_image(context, project.id, uri)
+            tile = add_studio_image(context, project.id, address)
         else:
             reason = before.reason if before and same else None
     except DataError as error:

@@ -28,8 +28,8 @@ from ml_backend.errors import (
 from ml_backend.loop.context import Context
 from ml_backend.loop.existing import way_of
 from ml_backend.loop.labels import labels_of
-from ml_backend.loop.pool import DOWNLOAD_LIMIT
 from ml_backend.loop.push import referenced, task_data
+from ml_backend.loop.task_images import DOWNLOAD_LIMIT
 from ml_backend.masks.labels import LabelConfig
 from ml_backend.masks.regions import decode_results, encode_results
 from ml_backend.masks.sets import from_planes

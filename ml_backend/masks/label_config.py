@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ml_backend.errors import LabelConfigError
 from ml_backend.masks.task_image import DataKey, TaskImage
+from ml_backend.text import shorten
 
 IGNORE = 255  # the value of unknown pixels in a label map
 MAX_LABELS = IGNORE - 1
@@ -98,7 +99,7 @@ class LabelConfig:
         except ValueError:
             known = ", ".join(map(repr, (*self.names, *self.unknown, *self.background)))
             raise LabelConfigError(
-                f"the labeling config has no label {name!r}; it has: {known}"
+                f"the labeling config has no label '{shorten(name)}'; it has: {shorten(known, 800)}"
             ) from None
 
     def value(self, name: str) -> int:

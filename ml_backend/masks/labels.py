@@ -121,7 +121,7 @@ def _first_brush(tags: list[Tag], images: dict[str, Tag]) -> tuple[Tag, str]:
     found = ", ".join(dict.fromkeys(f"<{tag.name}>" for tag in tags)) or "no tags"
     raise LabelConfigError(
         "the labeling config has no brush control for an image: add <BrushLabels> with "
-        f'toName="..." naming an <Image>, or <Brush> and <Labels>; found: {found}'
+        f'toName="..." naming an <Image>, or <Brush> and <Labels>; found: {shorten(found, 400)}'
     )
 
 

@@ -103,7 +103,10 @@ def _reason_against(result: Mapping[str, Any], kind: str, config: LabelConfig) -
         return f"results of type {kind} without an area were left out"
     target = result.get("to_name", config.to_name)
     if target in config.elsewhere:
-        return f"regions of {target!r} were left out: only {config.to_name!r} is learned from"
+        return (
+            f"regions of '{shorten(target, 40)}' were left out: only "
+            f"'{shorten(config.to_name, 40)}' is learned from"
+        )
     if result.get("item_index"):
         return "regions of further images of a list were left out: only the first is read"
     return ""

@@ -92,8 +92,9 @@ def decode_results(
         former.update(name for name in values if name in config.former)
     for name in filter(former.get, former):
         remarks.add(
-            f"the labeling config no longer has the label {name!r}: the pixels of its regions "
-            f"({former[name]}) count as unknown; relabel them, or give the config that label again"
+            f"the labeling config no longer has the label '{shorten(name)}': the pixels of its "
+            f"regions ({former[name]}) count as unknown; relabel them, or give the config "
+            "that label again"
         )
     apart = or_none(label_map, connected(drawn)) if objects else None
     return Decoded(label_map, tuple(remarks), tuple(asides), apart)

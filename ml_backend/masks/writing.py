@@ -12,6 +12,7 @@ from ml_backend.masks.instances import Objects, each_component, each_object, wit
 from ml_backend.masks.labels import IGNORE, BrushControl, LabelConfig
 from ml_backend.masks.rle import encode_array
 from ml_backend.masks.sets import mask_of, strangers
+from ml_backend.text import shorten
 
 JSON_LIMIT = 10_000_000  # bytes of one task's regions; pages with more stop answering
 
@@ -65,8 +66,8 @@ def encode_results(
             if limit is not None and size > limit:
                 raise RegionError(
                     f"the brush regions of this label map take more than {limit} bytes of JSON "
-                    f"({size} with label {name!r}), which a browser does not draw in time: leave "
-                    "out specks (minimum_area), or cut the image into smaller tiles"
+                    f"({size} with label '{shorten(name)}'), which a browser does not draw in "
+                    "time: leave out specks (minimum_area), or cut the image into smaller tiles"
                 )
             identity = f"{salt}\0{target.control}\0{name}\0{mask.shape[0]}\0{mask.shape[1]}\0"
             common: dict[str, Any] = {

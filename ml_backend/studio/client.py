@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from ml_backend.studio import files, pages, tasks, views, wiring
+from ml_backend.studio import downloads, files, pages, tasks, views, wiring
 from ml_backend.studio.models import (
     PROJECT_FIELDS,
     BackendInfo,
@@ -148,7 +148,7 @@ class Studio:
         Cloud addresses need the `project_id` whose storages resolve them. Raises
         `ImageUnreadable` too: missing, too large, or broken off.
         """
-        return files.download(self._http, url, limit=limit, project_id=project_id)
+        return downloads.download(self._http, url, limit=limit, project_id=project_id)
 
     def view(self, address: str) -> bytes | None:
         """Fetch a task's image at the address at which a browser looks for it.
@@ -205,14 +205,18 @@ class Studio:
         """One task with its annotations and predictions."""
         return tasks.get_task(self._http, task_id)
 
-    def post_predictions(self, project_id: int, predictions: Sequence[Mapping[str, Any]]) -> None:
+    def post_predictions(
+        self, project_id: int, predictions: Sequence[Mapping[str, Any]]
+    ) -> set[int]:
         """Add predictions `{task, result, score, model_version}`, by the cheaper way.
 
-        Posting few moves the tasks' `updated_at`; see `tasks.post_predictions`.
+        Posting few moves the tasks' `updated_at`; see `tasks.post_predictions`. Returns the tasks
+        that are gone; the others have theirs.
         """
-        if predictions:
-            count = self.get_project(project_id).task_count
-            tasks.post_predictions(self._http, project_id, predictions, count)
+        if not predictions:
+            return set()
+        count = self.get_project(project_id).task_count
+        return tasks.post_predictions(self._http, project_id, predictions, count)
 
     def create_annotation(
         self,

@@ -206,25 +206,62 @@ def _page(
 
 def post_predictions(
     transport: Transport, project_id: int, predictions: Sequence[Mapping[str, Any]], tasks: int
-) -> None:
+) -> set[int]:
     """Add predictions `{task, result, score, model_version}` to a project of `tasks` tasks.
 
     Few go one by one, many in bulk: one bulk call costs as much as 20 single posts for
     each 1,000 tasks of the project. A single post moves the task's `updated_at`, a bulk
-    call does not.
+    call does not. Label Studio refuses a bulk call whole when one of its tasks is gone; then the
+    others are sent again. Returns the tasks that are gone.
     """
+    batches: Iterator[tuple[bytes, int]]
     if len(predictions) <= tasks * _BREAK_EVEN:
-        for prediction in predictions:
-            content = orjson.dumps(prediction, option=orjson.OPT_SERIALIZE_NUMPY)
-            transport.json("POST", "/api/predictions", content=content)
-        return
-    for content, _ in _json_batches(predictions):
-        transport.json(
-            "POST",
-            f"/api/projects/{project_id}/import/predictions",
-            content=content,
-            seconds=SLOW_SECONDS,
+        path = "/api/predictions"
+        bodies = (orjson.dumps(one, option=orjson.OPT_SERIALIZE_NUMPY) for one in predictions)
+        batches = ((body, 1) for body in bodies)
+    else:
+        path = f"/api/projects/{project_id}/import/predictions"
+        batches = _json_batches(predictions)
+    gone: set[int] = set()
+    done = 0
+    for content, count in batches:
+        part = predictions[done : done + count]
+        gone |= _post(transport, project_id, path, content, part)
+        done += count
+    return gone
+
+
+def _post(
+    transport: Transport,
+    project_id: int,
+    path: str,
+    content: bytes,
+    predictions: Sequence[Mapping[str, Any]],
+) -> set[int]:
+    """Add the predictions whose JSON `content` is; returns the tasks that are gone."""
+    try:
+        transport.json("POST", path, content=content, seconds=SLOW_SECONDS)
+    except StudioRefused:
+        gone = _missing(transport, project_id, [int(one["task"]) for one in predictions])
+        if not gone:
+            raise
+        rest = [one for one in predictions if one["task"] not in gone]
+        for again, _ in _json_batches(rest):
+            gone |= _post(transport, project_id, path, again, rest)
+        return gone
+    return set()
+
+
+def _missing(transport: Transport, project_id: int, ids: Sequence[int]) -> set[int]:
+    """Those of some tasks that the project does not have (any more)."""
+    wanted, there = sorted(set(ids)), set()
+    for start in range(0, len(wanted), _READ_MOST):
+        part = wanted[start : start + _READ_MOST]
+        page = _page(
+            transport, project_id, size=len(part), include="id", order="tasks:id", selected=part
         )
+        there |= {int(row["id"]) for row in page.data["tasks"]}
+    return set(wanted) - there
 
 
 def create_annotation(

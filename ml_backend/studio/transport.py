@@ -16,6 +16,7 @@ import orjson
 from ml_backend.errors import ConfigError
 from ml_backend.studio.answers import check, parse, translated
 from ml_backend.studio.tokens import TokenAuth
+from ml_backend.text import shorten
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
@@ -136,7 +137,7 @@ class Transport:
     @contextlib.contextmanager
     def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         """GET `url`, body unread, redirects followed. The token goes only to Label Studio."""
-        with translated(f"GET {url}"):
+        with translated(f"GET {shorten(url)}"):
             target = httpx.URL(url)
             with self._client.stream(
                 "GET",

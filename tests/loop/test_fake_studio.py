@@ -235,6 +235,20 @@ class Conformance:
         assert list(self.index(studio, project)) == tasks[1:]
         assert studio.get_project(project.id).task_count == studio.count_tasks(project.id) == 2
 
+    @pytest.mark.parametrize("more", [0, 300])
+    def test_predictions_tell_of_tasks_that_are_gone(self, studio, project, tasks, more):
+        """The others get theirs, one by one or in bulk."""
+        studio.import_tasks(project.id, [{"data": {"image": "/none.png"}} for _ in range(more)])
+        studio.delete_task(tasks[1])
+        rows = [
+            {"task": number, "result": [region()], "score": 0.5, "model_version": "v7"}
+            for number in tasks
+        ]
+        assert studio.post_predictions(project.id, rows) == {tasks[1]}
+        for number in (tasks[0], tasks[2]):
+            versions = [row["model_version"] for row in studio.get_task(number).predictions]
+            assert versions.count("v7") == 1
+
     def test_a_tab_lists_its_tasks_by_their_scores(self, studio, project, tasks):
         """The lowest score of the version that is shown first; no others, and none that is gone.
 

@@ -10,7 +10,8 @@ from support.house import picture, save_picture
 
 from ml_backend.errors import DataError, ImageUnreadable, NotFound, PoolMoved
 from ml_backend.loop.masks import load_mask
-from ml_backend.loop.pool import add_folder, add_studio_image
+from ml_backend.loop.pool import add_folder
+from ml_backend.loop.task_images import add_studio_image
 
 
 def rows(house):

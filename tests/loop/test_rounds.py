@@ -175,6 +175,18 @@ def test_predict_shows_only_what_is_missing(trained):
     assert trained.studio.get_project(trained.project_id).model_version == version
 
 
+def test_predict_passes_over_tasks_that_were_deleted(trained):
+    """A task that went after the last pull costs nobody else, and the version is switched."""
+    trained.step("sync")
+    version = trained.promote_copy()
+    number = trained.catalog.work.tasks(trained.project_id, open_only=True)[0].id
+    del trained.studio.tasks[number]
+    assert trained.step("predict").numbers["shown"] == 3
+    assert trained.studio.get_project(trained.project_id).model_version == version
+    assert trained.catalog.work.task(number).deleted
+    assert trained.step("predict").numbers["shown"] == 0
+
+
 def test_predict_carries_on_where_it_stopped(trained, monkeypatch):
     """What was posted before a crash is not posted again."""
     monkeypatch.setattr("ml_backend.loop.predict.CHUNK", 2)

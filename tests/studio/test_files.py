@@ -11,6 +11,7 @@ from support.tasks import LABEL_CONFIG, png
 
 from ml_backend.errors import ImageUnreadable, StudioRefused, StudioUnreachable
 from ml_backend.studio import files as files_module
+from ml_backend.studio.addresses import file_name
 from ml_backend.studio.client import Studio
 from ml_backend.studio.models import ProjectInfo
 
@@ -282,7 +283,7 @@ def test_a_silent_server_is_not_waited_for_a_thousand_times(
 )
 def test_what_a_file_is_called(url: str, name: str) -> None:
     """The last part of its own path, also where Label Studio has coded it into another."""
-    assert files_module.file_name(url) == name
+    assert file_name(url) == name
 
 
 @pytest.mark.parametrize("url", ["a.png", "//evil.test/a.png", "file:///etc/passwd", ""])

@@ -229,14 +229,37 @@ def test_predictions_are_added(
 
 
 @pytest.mark.parametrize("break_even", [0, 10])
-def test_predictions_for_strange_tasks_are_refused(
-    studio: Studio, project: ProjectInfo, monkeypatch: pytest.MonkeyPatch, break_even: int
+@pytest.mark.parametrize("batch", [250, 2])
+def test_predictions_for_tasks_that_are_gone_are_told(
+    studio: Studio,
+    project: ProjectInfo,
+    monkeypatch: pytest.MonkeyPatch,
+    break_even: int,
+    batch: int,
 ) -> None:
-    """A task that is not there is named by either way."""
+    """The others get theirs, once, by either way and in batches of any size."""
     monkeypatch.setattr(tasks_module, "_BREAK_EVEN", break_even)
-    add_tasks(studio, project, 1)
-    wrong = {"task": 10**8, "result": [region()], "score": 0.5, "model_version": "v1"}
-    with pytest.raises(StudioRefused, match="100000000"):
+    monkeypatch.setattr(tasks_module, "_BATCH_TASKS", batch)
+    ids = add_tasks(studio, project, 5)
+    studio._http.json("DELETE", f"/api/tasks/{ids[1]}")
+    rows = [
+        {"task": number, "result": [region()], "score": 0.5, "model_version": "v1"}
+        for number in (*ids[:3], 10**8, *ids[3:])
+    ]
+    assert studio.post_predictions(project.id, rows) == {ids[1], 10**8}
+    for number in (ids[0], *ids[2:]):
+        assert len(studio.get_task(number).predictions) == 1
+    assert studio.post_predictions(project.id, rows[1:2]) == {ids[1]}
+
+
+def test_predictions_that_are_refused_for_another_reason_are_refused(
+    studio: Studio, project: ProjectInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only tasks that are gone are passed over."""
+    monkeypatch.setattr(tasks_module, "_BREAK_EVEN", 10)
+    (number,) = add_tasks(studio, project, 1)
+    wrong = {"task": number, "result": [region()], "score": "much", "model_version": "v1"}
+    with pytest.raises(StudioRefused, match="score"):
         studio.post_predictions(project.id, [wrong])
 
 

@@ -208,17 +208,20 @@ class FakeStudio:
         return TaskInfo.parse(copy.deepcopy(self.tasks[task_id]))
 
     def post_predictions(self, project_id, predictions):
-        """Add predictions; few of them move their tasks' clocks."""
+        """Add predictions; few of them move their tasks' clocks. Says which tasks are gone."""
         self._begin("post_predictions")
         few = len(predictions) <= self.get_project(project_id).task_count * _BREAK_EVEN
-        self.add_predictions(predictions, moves=few)
+        gone = {row["task"] for row in predictions if row["task"] not in self.tasks}
+        self.add_predictions([row for row in predictions if row["task"] not in gone], moves=few)
         self._end("post_predictions")
+        return gone
 
     def add_predictions(self, predictions, *, moves):
         """Add predictions, which moves their tasks' clocks or not."""
         for prediction in predictions:
             if prediction["task"] not in self.tasks:
                 raise StudioRefused(f"task {prediction['task']} does not exist")
+        for prediction in predictions:
             moment = self._tick()
             self._predict(prediction["task"], prediction, moment)
             if moves:
