@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+import benchmark_intake
 import benchmark_matching
 from benchmark import Row
 
 
 def rows(*, quick: bool = False) -> Iterator[Row]:
-    """Measure how masks are matched; less of it if `quick`."""
+    """Measure how masks are matched and what intake costs; less of it if `quick`."""
     yield from benchmark_matching.rows(quick=quick)
+    yield from benchmark_intake.rows(quick=quick)

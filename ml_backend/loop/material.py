@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.errors import NothingToLearn
+from ml_backend.errors import DataError, NothingToLearn
 from ml_backend.loop.context import Context
 from ml_backend.loop.dataset import dataset_of, looks_of, samples_of
 from ml_backend.loop.encoders import Weights, weights_for
@@ -84,9 +84,9 @@ def material_in(
 ) -> Material:
     """Images of a folder that have a mask, split as a project's would be; the others are the pool.
 
-    Masks are read as the recipe's `labels` says (`mask_folder.py`). Files are read when they are
-    needed; a broken one raises `DataError` then. `blobs`: where versions lie that the recipe may
-    name as encoder weights, by default the folder.
+    Masks are read as the recipe's `labels` says (`mask_folder.py`). What cannot be read is set
+    aside; a file that breaks later raises `DataError`. `blobs`: where versions lie that the recipe
+    may name as encoder weights, by default the folder.
     """
     from ml_backend.learning.data import Sample
     from ml_backend.learning.references import Reference
@@ -100,10 +100,13 @@ def material_in(
     sides: dict[str, list[Sample]] = {"train": [], "val": []}
     judges: list[SourceImage] = []
     for image in pairs:
-        fault = known.files[image.name].fault
-        if fault is not None:
-            summary.add("set_aside", image.name, fault)
+        try:
+            notes = known.reading(image).notes
+        except DataError as error:  # one image never stops the others
+            summary.add("set_aside", image.name, str(error))
             continue
+        for note in notes:
+            summary.add("warnings", image.name, note)
         side = split[image.name]
         digest.update(side.encode() + image.identity)
         digest.update(known.files[image.name].digest())

@@ -83,3 +83,17 @@ def test_a_sheet_shows_pages(tmp_path):
     assert report.summary.count("passed_over") == 1
     with Picture.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > SIDE
+
+
+def test_a_broken_mask_does_not_end_the_tuning(tmp_path):
+    """It is set aside with its image; the others are learned from and judged by."""
+    for number in range(8):
+        image, mask = picture(number, SIDE)
+        for name, pixels in (("images", image), ("masks", mask * np.uint8(255))):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Picture.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "masks/3.png").write_bytes(b"nothing")
+    (tmp_path / "images/4.png").write_bytes(b"nothing")
+    material = material_in(tmp_path / "images", tmp_path / "masks", Recipe())
+    assert len(material.train) + len(material.val) == 6
+    assert material.summary.count("set_aside") == 2

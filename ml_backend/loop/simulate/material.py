@@ -113,11 +113,13 @@ def read_material(source: Source, recipe: Recipe, progress: Progress = silent) -
         try:
             digest.update(repr((one.name, side)).encode() + one.identity)
             digest.update(masks.files[one.name].digest())
-            picture = _read(one, masks)
+            picture, notes = _read(one, masks)
         except DataError as error:
             faults.append((one.name, str(error)))
             summary.add("set_aside", one.name, str(error))
             continue
+        for note in notes:
+            summary.add("warnings", one.name, note)
         summary.add("taken", one.name, "to choose from" if side == "train" else "to judge by")
         height, width = picture.mask.shape
         image = Image(
@@ -159,14 +161,15 @@ def _sides(images: Sequence[SourceImage], source: Source) -> list[str]:
     return sides
 
 
-def _read(image: SourceImage, masks: MaskFolder) -> Picture:
+def _read(image: SourceImage, masks: MaskFolder) -> tuple[Picture, tuple[str, ...]]:
+    """Read an image and its mask, and what is to be told of the mask."""
     pixels = image.pixels()
     reading = masks.reading(image)
     mask, numbers = reading.mask, reading.objects
     if masks.overlapping:
-        return Picture(pixels, mask, _objects(mask, len(masks.names)))
+        return Picture(pixels, mask, _objects(mask, len(masks.names))), reading.notes
     objects = components(mask) if numbers is None else told_apart(mask, numbers)
-    return Picture(pixels, mask, objects[0])
+    return Picture(pixels, mask, objects[0]), reading.notes
 
 
 def _objects(set_map: U8, labels: int) -> NDArray[np.int32]:
