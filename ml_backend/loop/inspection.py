@@ -153,6 +153,8 @@ class _Reader:
             problems = (*image.problems, str(error))
             return _with(facts, mask=where, problems=problems), None
         summary.add("taken", image.name, "with a mask")
+        for note in reading.notes:
+            summary.add("warnings", image.name, note)
         problems = (*image.problems, *reading.notes)
         numbers = numbers_of(self.use.learned)
         self.shares.add(reading.mask, numbers, overlapping=self.use.overlapping)

@@ -91,7 +91,7 @@ def test_coco_polygons_and_rle():
     assert np.array_equal(reading.mask, expected)
     assert reading.objects is not None
     [note] = reading.notes
-    assert note == "1 objects lie wholly under later ones of the document"
+    assert note == "objects lie wholly under later ones of the document"
 
 
 def test_coco_of_several_images():
@@ -197,7 +197,7 @@ def test_overlaps_are_told():
     reading = read(document)
     assert reading.mask[1].tolist() == [0, 1, 2, 2, 2]
     assert reading.notes == (
-        "2 px of 'cell' lie under a later region of 'nucleus', which has them",
+        "pixels of 'cell' lie under a later region of 'nucleus', which has them",
     )
     both = read(document, overlapping=True)
     assert both.mask[1].tolist() == [0, 2, 6, 4, 4]

@@ -89,6 +89,7 @@ class MaskDocument:
                 patch = region.draw(*shape)
                 canvas.paint(patch, kinds[region.label], number, region.label)
         except DataError as error:
-            raise RegionError(f"{self.file}, image {self.image}: {error}") from None
+            where = "" if self.image == self.file else f", image {self.image}"
+            raise RegionError(f"{self.file}{where}: {error}") from None
         objects = canvas.numbers if numbers and not overlapping else None
         return MaskReading(canvas.mask(rest), objects, tuple(canvas.notes()), self.form)

@@ -1,6 +1,5 @@
 """Regions painted over each other, and what is covered counted."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,14 +21,14 @@ class Canvas:
         self._overlapping = overlapping
         self._names: dict[int, str] = {}
         self._objects: set[int] = set()
-        self._covered: Counter[tuple[str, str]] = Counter()
-        self._empty: Counter[str] = Counter()
+        self._covered: dict[tuple[str, str], None] = {}  # in order
+        self._empty: dict[str, None] = {}
 
     def paint(self, patch: Patch, value: int, number: int, name: str) -> None:
         """Add a region: what its pixels become, its object's number or 0, its label's name."""
         box = patch.rows, patch.columns
         if not patch.mask.any():
-            self._empty[name] += 1
+            self._empty[name] = None
             return
         if value == LEFT_OUT:
             self._is_painted[box] |= patch.mask
@@ -41,8 +40,8 @@ class Canvas:
             self._values[box][patch.mask] = below | np.uint8(code_of([value]))
         else:
             others = below[(below != value) & (below != 0)]
-            for other, count in zip(*np.unique(others, return_counts=True), strict=True):
-                self._covered[self._names.get(int(other), "other labels"), name] += int(count)
+            for other in np.unique(others).tolist():
+                self._covered[self._names.get(other, "other labels"), name] = None
             self._values[box][patch.mask] = value
         self._is_painted[box] |= patch.mask
         is_object = value not in {0, IGNORE} and number > 0
@@ -54,13 +53,13 @@ class Canvas:
         return np.where(self._is_painted, self._values, np.uint8(rest))
 
     def notes(self) -> Iterator[str]:
-        """Say what of the regions is not in the mask."""
-        for (lower, upper), count in self._covered.items():
-            yield f"{count} px of {lower!r} lie under a later region of {upper!r}, which has them"
+        """Say what of the regions is not in the mask, in the same words for every image."""
+        for lower, upper in self._covered:
+            yield f"pixels of {lower!r} lie under a later region of {upper!r}, which has them"
         hidden = (
             0 if self._overlapping else len(self._objects - set(np.unique(self.numbers).tolist()))
         )
         if hidden:
-            yield f"{hidden} objects lie wholly under later ones of the document"
-        for name, count in self._empty.items():
-            yield f"{count} regions of {name!r} cover no pixel's centre"
+            yield "objects lie wholly under later ones of the document"
+        for name in self._empty:
+            yield f"regions of {name!r} cover no pixel's centre"

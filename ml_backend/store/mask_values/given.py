@@ -5,29 +5,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.errors import ConfigError
+from ml_backend.errors import RegionError
 from ml_backend.store.mask_reading import MaskReading
 from ml_backend.store.mask_values.codes import Codes, packed
 from ml_backend.store.mask_values.numbers import in_pieces, ranks_of
-from ml_backend.store.mask_values.options import REST, Band, Code, Values, check_labels
+from ml_backend.store.mask_values.options import REST, Band, Values, check_labels
 from ml_backend.store.raster import Raster
 
+_SHOWN = 5
 Bool = NDArray[np.bool_]
+Pixels = range | tuple[int, int, int] | Band
 
 
 def read_given(raster: Raster, values: Values, labels: int) -> MaskReading:
     """Read a mask by what `values` says; the later of several that fit a pixel counts.
 
     Greys mean the first channel, or the index where there is a palette; what `values` does not name
-    is background, and how much of it is not 0 is noted. Raises `ConfigError` for names of regions.
+    is background, and what of it is not 0 is noted. Raises `RegionError` where nothing but
+    names of regions is said.
     """
     check_labels(values, labels)
     plane = raster.values
     first = plane if plane.ndim == 2 else plane[..., 0]
     label_map = np.zeros(first.shape, np.uint8)
     is_named = np.zeros(first.shape, np.bool_)
+    if all(isinstance(code, str) and code != REST for code in values):
+        names = ", ".join(map(repr, values))
+        raise RegionError(
+            f"is a picture, but the mask values name only regions of documents ({names}); name "
+            "its values or colours as well, such as 255=1"
+        )
     for code, label in values.items():
-        if code == REST:
+        if isinstance(code, str):  # of documents, or all the rest
             continue
         here = _pixels(code, raster, first, values)
         label_map[here] = label
@@ -36,20 +45,26 @@ def read_given(raster: Raster, values: Values, labels: int) -> MaskReading:
         label_map[~is_named] = values[REST]
         is_named[:] = True
     painted = plane != 0 if plane.ndim == 2 else (plane != 0).any(axis=2)
-    lost = int((painted & ~is_named).sum())
-    share = f"{lost / first.size:.1%}"
-    note = f"{lost} px ({share}) have values that the mask values do not name: background"
+    lost = painted & ~is_named
+    notes = (f"the mask values do not name {_some(plane[lost])}: background",) if lost.any() else ()
     objects = _numbers(raster, label_map, labels)
-    return MaskReading(label_map, objects, (note,) if lost else (), "as the mask values say")
+    return MaskReading(label_map, objects, notes, "as the mask values say")
 
 
-def _pixels(code: Code, raster: Raster, first: NDArray[Any], values: Values) -> Bool:
+def _some(pixels: NDArray[Any]) -> str:
+    """The first values or colours of pixels, as they are written."""
+    found = np.unique(pixels, axis=0).tolist()
+    more = " …" if len(found) > _SHOWN else ""
+    if pixels.ndim == 2 and pixels.dtype.kind == "f":
+        return f"{len(found)} colours in decimals"
+    if pixels.ndim == 2:
+        colours = ("#" + "".join(f"{channel:02x}" for channel in code) for code in found[:_SHOWN])
+        return ", ".join(colours) + more
+    return ", ".join(f"{code:.6g}" for code in found[:_SHOWN]) + more
+
+
+def _pixels(code: Pixels, raster: Raster, first: NDArray[Any], values: Values) -> Bool:
     """Where a code is."""
-    if isinstance(code, str):
-        raise ConfigError(
-            f"mask values name {code!r}, which COCO, LabelMe and YOLO may hold, but no mask of "
-            "pixels; name its values or colours"
-        )
     if isinstance(code, tuple):
         return _of_colour(code, raster)
     low, high = (code.first, code.last) if isinstance(code, Band) else (code[0], code[-1])

@@ -16,6 +16,9 @@ from ml_backend.store.mask_values.table import refusal
 
 U8 = NDArray[np.uint8]
 _LOSSY = "JPEG changes numbers, so that only black and white are told apart in it; save it as PNG"
+_STRAYS = "stray pixels between 0 and 255 (fewer than 0.2 % of the white) went to the nearer"
+_NOISE = "grey pixels away from all edges went to the nearer of black and white"
+_LIKELY = "its few values were taken for numbers of objects, as each is in one piece"
 _DARK = 16
 _CLASSES = 32  # a single value from 2 to here may be the number of a class
 
@@ -86,10 +89,7 @@ def _numbers(codes: Codes, instances: bool) -> MaskReading | None:
         if sign is None:
             return None
         is_object, ranks = (codes.plane > 0).astype(np.uint8), ranks_of(codes)
-        note = (
-            f"its {ranks.max()} values were taken for numbers of objects, as each is in one piece"
-        )
-        notes = () if sign == "sure" else (note,)
+        notes = () if sign == "sure" else (_LIKELY,)
         return MaskReading(is_object, ranks, notes, "numbers of objects")
     rest = replace(codes, plane=np.where(is_unknown, 0, codes.plane), ignore=frozenset())
     reading = _numbers(rest, instances)
@@ -117,8 +117,7 @@ def _black_and_white(codes: Codes, found: Sequence[int]) -> MaskReading | None:
         if strays == 0:
             return MaskReading(mask, rule="0 and 255")
         if strays is not None:
-            said = f"{strays} stray pixels between 0 and 255 went to the nearer"
-            return MaskReading(mask, notes=(said,), rule="0 and 255")
+            return MaskReading(mask, notes=(_STRAYS,), rule="0 and 255")
     return _soft(codes, "black and white with grey edges")
 
 
@@ -126,8 +125,8 @@ def _soft(codes: Codes, rule: str) -> MaskReading | None:
     noise = noise_count(codes)
     if noise is None:
         return None
-    said = (f"{noise} grey pixels away from all edges went to the nearer of black and white",)
-    return MaskReading((codes.plane > 127).astype(np.uint8), notes=said if noise else (), rule=rule)
+    mask = (codes.plane > 127).astype(np.uint8)
+    return MaskReading(mask, notes=(_NOISE,) if noise else (), rule=rule)
 
 
 def _labels(codes: Codes, labels: int, found: Sequence[int]) -> MaskReading:
