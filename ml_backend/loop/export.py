@@ -22,8 +22,9 @@ from ml_backend.loop.models import Models, Serving
 from ml_backend.loop.site import page_address
 from ml_backend.loop.stitch import Sources, stitched, stitched_objects
 from ml_backend.recipe import Annotators
+from ml_backend.store.addresses import file_system
 from ml_backend.store.blobs import local_folder
-from ml_backend.store.listing import file_system, shown
+from ml_backend.store.listing import shown
 from ml_backend.store.names import marked_name, original_text, safe_name
 from ml_backend.store.rows import Image, Project
 from ml_backend.store.summary import Summary

@@ -30,9 +30,11 @@ from ml_backend.store.mask_files import MaskFiles
 from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pairing import pair_masks
 from ml_backend.store.mask_values import Values
+from ml_backend.store.pool_tables import Box
 from ml_backend.store.rows import Image, Project
 from ml_backend.store.summary import Summary
 
+_AT_ONCE = 100  # images a transaction
 STEP = "pool"  # of the runs
 Role = Literal["pool", "source"]
 
@@ -139,6 +141,7 @@ class _Intake:
     broken: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._waiting: list[tuple[Image, Sequence[Box]]] = []
         self.known = KnownImages(self.context.catalog.pool.images(self.project.id))
 
     def add(
@@ -156,6 +159,7 @@ class _Intake:
             for left in self.known.left_out(one):
                 why = "in the pool already, and stays, though pool.pages leaves it out by now"
                 self.summary.add("warnings", left.name, why)
+        self._flush()
         self.shares.warn(self.summary)
         return PoolReport(
             self.images, self.tiles, self.sources, tuple(self.broken), self.summary, self.shares
@@ -177,7 +181,7 @@ class _Intake:
                 image = self._with_mask(image, files)
             except DataError as error:
                 image, boxes = replace(image, status="quarantined", reason=str(error)), []
-        self.context.catalog.pool.add_image(self.project.id, image, boxes)
+        self._put(image, boxes)
         if image.status == "quarantined":
             self._set_aside(image.name, image.reason or "")
             return
@@ -225,8 +229,18 @@ class _Intake:
             name = known[0].name if known else one.name
             image = Image(name, one.file.uri, one.sha256, 0, 0, "pool", splits[one.name],
                           "quarantined", reason)  # fmt: skip
-            self.context.catalog.pool.add_image(self.project.id, image, [])
+            self._put(image, [])
         self._set_aside(one.name, reason)
+
+    def _put(self, image: Image, boxes: Sequence[Box]) -> None:
+        """Add an image to the catalog together with others: a transaction waits for the disk."""
+        self._waiting.append((image, boxes))
+        if len(self._waiting) >= _AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.context.catalog.pool.add_images(self.project.id, self._waiting)
+        self._waiting = []
 
     def _set_aside(self, name: str, reason: str) -> None:
         self.broken.append((name, reason))

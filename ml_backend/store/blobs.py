@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-import fsspec
-
 from ml_backend.errors import NotFound, StoreError
+from ml_backend.store.addresses import file_system
 
 Keys = list[str]
 
@@ -242,14 +241,8 @@ class _Bucket:
     """Any fsspec file system. One put is one object: object stores publish it whole."""
 
     def __init__(self, url: str) -> None:
-        try:
-            self.fs: Any
-            self.fs, root = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError) as error:
-            raise StoreError(
-                f"the storage URL {url!r} cannot be used: {error}; "
-                "give a folder, or install the fsspec package of that protocol"
-            ) from None
+        self.fs: Any
+        self.fs, root = file_system(url)
         self.root = root.rstrip("/")
         self._cache: _Folder | None = None
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
+from ml_backend.store.addresses import file_system
 from ml_backend.store.blobs import Blobs, local_folder, natural_order
 from ml_backend.store.endings import SUFFIXES
 from ml_backend.store.frames import Frame
@@ -166,7 +166,7 @@ class ImageSource:
             yield self.fetch(uri)
             return
         with translate_fetch_errors(uri):
-            fs, remote = fsspec.core.url_to_fs(uri)
+            fs, remote = file_system(uri)
             small = (fs.info(remote).get("size") or 0) <= _AT_ONCE
         if small:
             yield self.fetch(uri)
@@ -194,7 +194,7 @@ class ImageSource:
         return path.read_bytes()
 
     def _fetch_remote(self, uri: str) -> bytes:
-        fs, path = fsspec.core.url_to_fs(uri)
+        fs, path = file_system(uri)
         size = fs.info(path).get("size")
         self._check_bytes(uri, size or 0)
         data: bytes = fs.cat_file(path)

@@ -1,22 +1,19 @@
 """The files below a folder or any fsspec address, by their endings; the rest is told."""
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 from urllib.parse import quote
 
-import fsspec
-
 from ml_backend.errors import DataError, NotFound, StoreError
+from ml_backend.store.addresses import file_system
 from ml_backend.store.blobs import local_folder, natural_order
 from ml_backend.store.endings import SUFFIXES, way_out
 from ml_backend.store.summary import Summary
 
 Tell = Callable[[str, str], None]
-_CHAIN = re.compile(r"::[A-Za-z0-9+.-]+://|::/|^[A-Za-z0-9+.-]+::")
 
 
 @dataclass(frozen=True)
@@ -100,25 +97,6 @@ def absolute(address: Path | str) -> str:
     """The address as it holds in every working folder: local paths become absolute."""
     path = local_folder(str(address))
     return str(address) if path is None else file_uri(path)
-
-
-def file_system(address: str) -> tuple[Any, str]:
-    """Give the fsspec file system of an address and the path in it.
-
-    As `fsspec.core.url_to_fs`, but `::` in a name starts no chain of file systems. Raises
-    `StoreError` for an address of which fsspec knows nothing.
-    """
-    try:
-        if "::" in address and _CHAIN.search(address) is None:
-            kind = fsspec.get_filesystem_class(address.partition("://")[0])
-            return kind(**kind._get_kwargs_from_urls(address)), kind._strip_protocol(address)  # noqa: SLF001  # no public way around the chain
-        fs, path = fsspec.core.url_to_fs(address)
-    except (ValueError, ImportError) as error:
-        raise StoreError(
-            f"the address {address!r} cannot be used: {error}; "
-            "give a folder, or install the fsspec package of that protocol"
-        ) from None
-    return fs, path
 
 
 def _teller(summary: Summary) -> Tell:

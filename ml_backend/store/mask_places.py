@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from ml_backend.store.addresses import file_system
 from ml_backend.store.blobs import local_folder
-from ml_backend.store.listing import ListedFile, file_system
+from ml_backend.store.listing import ListedFile
 
 
 class Places:

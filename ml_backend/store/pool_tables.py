@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, or_, select, update
 
 from ml_backend.errors import NotFound
 from ml_backend.store.database import Database
@@ -28,31 +28,15 @@ class PoolTables:
         mask are brought up to date, and tiles that are missing are added.
         """
         with self._database.write() as connection:
-            known = connection.execute(
-                select(images).where(images.c.project_id == project_id, images.c.name == image.name)
-            ).first()
-            values = {key: getattr(image, key) for key in _IMAGE_COLUMNS}
-            values["frame"] = image.frame.as_json() or None
-            if known is None:
-                statement = insert(images).values(project_id=project_id, **values)
-                image_id = int(connection.execute(statement).inserted_primary_key[0])  # type: ignore[index]
-                present: set[Box] = set()
-            else:
-                image_id = known.id
-                values["split"] = known.split
-                connection.execute(update(images).where(images.c.id == image_id).values(values))
-                found = connection.execute(select(tiles).where(tiles.c.image_id == image_id))
-                present = {(row.x, row.y, row.width, row.height) for row in found}
-            fresh = [
-                {"project_id": project_id, "image_id": image_id}
-                | dict(zip(("x", "y", "width", "height"), box, strict=True))
-                for box in boxes
-                if box not in present
-            ]
-            if fresh:
-                connection.execute(insert(tiles), fresh)
+            image_id = _put(connection, project_id, image, boxes)
             row = connection.execute(select(images).where(images.c.id == image_id)).one()
         return as_image(row)
+
+    def add_images(self, project_id: int, rows: Iterable[tuple[Image, Sequence[Box]]]) -> None:
+        """Add images and their tiles as `add_image` does, all of them in one transaction."""
+        with self._database.write() as connection:
+            for image, boxes in rows:
+                _put(connection, project_id, image, boxes)
 
     def images(self, project_id: int) -> list[Image]:
         """Every image of the project, by id, quarantined ones included."""
@@ -196,6 +180,34 @@ _UNASKED = _READY.where(~_ASKED)
 
 
 _FRAME = _IMAGE_COLUMNS.index("frame")
+
+
+def _put(connection: Connection, project_id: int, image: Image, boxes: Sequence[Box]) -> int:
+    """Insert or update an image, insert the tiles that are missing; its id."""
+    known = connection.execute(
+        select(images).where(images.c.project_id == project_id, images.c.name == image.name)
+    ).first()
+    values = {key: getattr(image, key) for key in _IMAGE_COLUMNS}
+    values["frame"] = image.frame.as_json() or None
+    if known is None:
+        statement = insert(images).values(project_id=project_id, **values)
+        image_id = int(connection.execute(statement).inserted_primary_key[0])  # type: ignore[index]
+        present: set[Box] = set()
+    else:
+        image_id = known.id
+        values["split"] = known.split
+        connection.execute(update(images).where(images.c.id == image_id).values(values))
+        found = connection.execute(select(tiles).where(tiles.c.image_id == image_id))
+        present = {(row.x, row.y, row.width, row.height) for row in found}
+    fresh = [
+        {"project_id": project_id, "image_id": image_id}
+        | dict(zip(("x", "y", "width", "height"), box, strict=True))
+        for box in boxes
+        if box not in present
+    ]
+    if fresh:
+        connection.execute(insert(tiles), fresh)
+    return image_id
 
 
 def as_image(row: Row[tuple[object, ...]]) -> Image:

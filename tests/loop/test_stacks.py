@@ -222,3 +222,15 @@ def save_deep(path, values):
     """Write a 16-bit grey TIFF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(path, values.astype(np.uint16), photometric="minisblack")
+
+
+def test_names_that_look_like_chains_of_file_systems_are_read(house, s3):
+    """Two colons, question marks and spaces in the names of a bucket's objects."""
+    bucket = s3.new_bucket()
+    for number, name in enumerate(("a::1.png", "b c#2.png", "50%/ü.png")):
+        save_picture(house.images / "x.png", number)
+        s3.put(f"{bucket}/{name}", (house.images / "x.png").read_bytes())
+    report = add_folder(house.context, house.project_id, bucket)
+    assert report.images == 3, report.summary
+    for image in images(house).values():
+        assert house.context.whole(image).shape == (32, 32, 3)
