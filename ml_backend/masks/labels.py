@@ -75,7 +75,7 @@ def parse_label_config(xml: str) -> LabelConfig:
         others=tuple(others),
         brushes=tuple(written.get(name) for name in labels) if others else (),
         multiple=any(tag.get("choice").lower() == "multiple" for tag in drawing),
-        prompts=_prompts([tag for tag in drawing if tag.get("name") not in main], drawing),
+        prompts=_prompts(drawing, main),
         elsewhere=tuple(
             dict.fromkeys(
                 name
@@ -136,21 +136,22 @@ def _is_smart(tag: Tag) -> bool:
     return "true" in (tag.get("smart").strip().lower(), tag.get("smartonly").strip().lower())
 
 
-def _prompts(further: list[Tag], drawing: list[Tag]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Give those of the further controls that prompt an assistant, and their labels.
+def _prompts(drawing: list[Tag], main: BrushControl) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Give the controls beside the main one that prompt an assistant, and their labels.
 
     Only the labels that something else draws as well: what nothing else draws is no question.
     """
-    is_pair = any(tag.kind == "labels" for tag in drawing)
-    plain = [tag for tag in drawing if not _is_smart(tag) or tag not in further]
+    smart = [tag for tag in drawing if _is_smart(tag) and tag.get("name") not in main]
+    if not smart:
+        return ()
+    plain = [tag for tag in drawing if not _is_smart(tag) or tag.get("name") in main]
     has_shape = any(tag.kind in SHAPES for tag in plain)
     # What <Labels> labels is drawn only where a plain shape is beside it.
     drawn = {name for tag in plain if tag.kind != "labels" or has_shape for name in _labels(tag)}
+    of_pairs = [name for tag in drawing if tag.kind == "labels" for name in _labels(tag)]
     found = []
-    for tag in filter(_is_smart, further):
-        own = list(_labels(tag))
-        if tag.kind in SHAPES and is_pair:
-            own = [name for each in drawing if each.kind == "labels" for name in _labels(each)]
+    for tag in smart:
+        own = of_pairs if tag.kind in SHAPES else list(_labels(tag))
         if both := tuple(name for name in own if name in drawn):
             found.append((tag.get("name"), both))
     return tuple(found)

@@ -170,6 +170,36 @@ def test_two_regions_of_one_id_are_both_kept() -> None:
     assert decoded.notes == ()
 
 
+IDS = st.none() | st.integers() | st.text(max_size=6) | st.just("same")
+
+
+@settings(deadline=None)
+@given(
+    LABEL_MAPS,
+    st.lists(IDS, min_size=3, max_size=3),
+    st.booleans(),
+    st.sampled_from([CONFIG, PAIR]),
+)
+def test_round_trip_whatever_the_ids_and_sizes(
+    label_map: np.ndarray, ids: list[Any], as_text: bool, config: LabelConfig
+) -> None:
+    """Results read back equal with any ids, also one for all, and with sizes written as text."""
+    results = encode_results(label_map, config)
+    known = list(dict.fromkeys(result["id"] for result in results))
+    for result in results:
+        given_id = ids[known.index(result["id"])]
+        if config is CONFIG or given_id is not None:  # a pair is one region by its id alone
+            result["id"] = given_id
+        if as_text:
+            result["original_width"] = str(result["original_width"])
+            result["original_height"] = f" {result['original_height']}"
+        if config is CONFIG:
+            result["type"] = result["type"].title()
+    decoded = decode_results(results, config, *label_map.shape)
+    np.testing.assert_array_equal(decoded.label_map, np.where(label_map == 255, 0, label_map))
+    assert decoded.notes == ()
+
+
 @pytest.mark.parametrize("number", [None, 7, "", "ü☃", "x" * 5000, {"a": 1}])
 def test_odd_ids_are_ids(number: Any) -> None:
     """Whatever an id is, its region is read; without ids each result is a region."""

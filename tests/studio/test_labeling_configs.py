@@ -1,14 +1,21 @@
 """Labeling configs in the real Label Studio: what it demands of tasks, and its own templates."""
 
 import itertools
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from support.browser import StudioPage, open_browser
+from support.label_names import NASTY
 from support.label_studio import LabelStudio
+from support.tasks import png
 
 from ml_backend.errors import StudioRefused
 from ml_backend.masks.brush_control import add_brush
-from ml_backend.masks.labels import parse_label_config
+from ml_backend.masks.labels import make_label_config, parse_label_config
+from ml_backend.masks.regions import decode_results, encode_results
+from ml_backend.masks.rle import encode_brush
 from ml_backend.studio.client import Studio
 
 pytestmark = pytest.mark.studio
@@ -96,3 +103,65 @@ def test_every_template_with_an_image_gets_a_brush(
         assert bool(changed.changes) == (changed.xml != xml), title
         project = studio.create_project(f"config {next(_titles)}", changed.xml)
         studio.import_tasks(project.id, [{"data": labels.image.write(ADDRESS)}])
+
+
+def test_every_nasty_label_name_goes_there_and_back(studio: Studio) -> None:
+    """Names of labels come back from Label Studio as they went, in configs and in regions."""
+    xml = make_label_config(NASTY)
+    project = studio.create_project(f"config {next(_titles)}", xml)
+    labels = parse_label_config(studio.get_project(project.id).label_config)
+    assert labels.names == NASTY
+    label_map = np.arange(1, len(NASTY) + 1, dtype=np.uint8).repeat(4).reshape(-1, 4)
+    results = encode_results(label_map, labels)
+    prediction = {"result": results, "score": 0.5, "model_version": "v1"}
+    body = {"data": labels.image.write(ADDRESS), "predictions": [prediction]}
+    (task_id,) = studio.import_tasks(project.id, [body])
+    studio.create_annotation(task_id, results)
+    task = studio.get_task(task_id)
+    for stored in (task.annotations[0], task.predictions[0]):
+        decoded = decode_results(stored["result"], labels, *label_map.shape)
+        np.testing.assert_array_equal(decoded.label_map, label_map)
+        assert decoded.notes == ()
+
+
+def test_odd_regions_are_stored_as_they_are(studio: Studio) -> None:
+    """Label Studio keeps what is imported: one id twice, sizes as text, types in capitals."""
+    xml = config_of('value="$image"')
+    labels = parse_label_config(xml)
+    project = studio.create_project(f"config {next(_titles)}", xml)
+    results = []
+    for column in (0, 2):
+        mask = np.zeros((3, 4), np.uint8)
+        mask[:, column] = 100
+        (region,) = encode_results((mask > 0).astype(np.uint8), labels)
+        value = {"format": "rle", "rle": encode_brush(mask), "brushlabels": ["cell"]}
+        size = {"original_width": "4", "original_height": "3"}
+        results.append({**region, **size, "id": "same", "type": "BrushLabels", "value": value})
+    (task_id,) = studio.import_tasks(project.id, [{"data": labels.image.write(ADDRESS)}])
+    studio.create_annotation(task_id, results)
+    stored = studio.get_task(task_id).annotations[0]["result"]
+    decoded = decode_results(stored, labels, 3, 4)
+    assert decoded.label_map.tolist() == [[1, 0, 1, 0]] * 3
+    assert decoded.notes == ()
+
+
+@pytest.mark.browser
+def test_the_page_shows_the_image_whatever_names_it(
+    label_studio: LabelStudio, studio: Studio, chromium: Path, tmp_path: Path
+) -> None:
+    """In a browser each config shows the image that our data name, and our region on it."""
+    with open_browser(chromium) as page:
+        person = StudioPage(page, label_studio.url)
+        person.log_in(label_studio.email, label_studio.password)
+        for name, image in IMAGES.items():
+            xml = config_of(image, '<Text name="note" value="$caption"/>')
+            labels = parse_label_config(xml)
+            project = studio.create_project(f"config {next(_titles)}", xml)
+            (url,) = studio.upload_images(project.id, [("grey.png", png(64, 90))])
+            results = encode_results(np.ones((64, 64), np.uint8), labels)
+            prediction = {"result": results, "score": 0.5, "model_version": "v1"}
+            body = {"data": labels.image.write(url), "predictions": [prediction]}
+            (task_id,) = studio.import_tasks(project.id, [body])
+            person.open_task(project.id, task_id)
+            assert person.wait_regions(1) == ["cell"], name
+        person.screenshot(tmp_path / "last.png")
