@@ -8,19 +8,17 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from os.path import commonpath
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.errors import DataError
 from ml_backend.masks import sets
+from ml_backend.store.blobs import local_folder
 from ml_backend.store.documents import MaskDocument, MaskReading
 from ml_backend.store.listing import ListedFile
-from ml_backend.store.mask_matching import Match
 from ml_backend.store.mask_pages import read_page
-from ml_backend.store.mask_values import IGNORE, Values, read_mask, read_mask_file
+from ml_backend.store.mask_values import IGNORE, Values, read_mask_file
 
 U8 = NDArray[np.uint8]
 Shape = tuple[int, int]
@@ -39,11 +37,18 @@ class MaskFile:
         page = "" if self.page is None else f" (page {self.page + 1})"
         return self.file.name + page
 
-    def read(self) -> bytes:
-        """All its bytes, or a picture of its page. Raises `DataError` if that fails."""
-        return self.file.read() if self.page is None else read_page(self.file, self.page)
+    def digest(self) -> bytes:
+        """What is in it: another value where any of it differs."""
+        page = b"" if self.page is None else str(self.page).encode()
+        return _digest(self.file) + page
 
-    read_bytes = read
+    def read(self, shape: Shape, use: "LabelUse", labels: int = 1) -> MaskReading:
+        """Read it as so many labels. Raises `DataError` as `read_mask_file` does."""
+        alone = None if self.page is None else read_page(self.file, self.page)
+        return read_mask_file(
+            self.file.read() if alone is None else alone, self.name, labels, values=use.values,
+            shape=shape, page=self.page if alone is None else None, instances=use.instances,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class MaskFiles:
 
     def digest(self) -> bytes:
         """What is in them: another value where any of it differs."""
-        drawn = [hashlib.sha256(file.read()).digest() for file in self.files]
+        drawn = [file.digest() for file in self.files]
         labels = repr(tuple(self.by_label)).encode() if self.by_label else b""
         written = b"" if self.written_in is None else _digest(self.written_in)
         return labels + b"".join(drawn) + written
@@ -91,7 +96,7 @@ class MaskFiles:
                 values=use.values,
             )  # fmt: skip
         if self.by_label is not None:
-            return MaskReading(_planes(self.by_label, shape, use))
+            return _planes(self.by_label, shape, use)
         if self.objects:
             return _objects(self.objects, shape, use)
         if self.all is None:
@@ -99,8 +104,14 @@ class MaskFiles:
         return _one_file(self.all, shape, use)
 
 
-@lru_cache(maxsize=4)  # a document of many images is read once
 def _digest(file: ListedFile) -> bytes:
+    path = local_folder(file.uri)
+    changed = path.stat().st_mtime_ns if path is not None and path.exists() else 0
+    return _digest_of(file, changed)
+
+
+@lru_cache(maxsize=4)  # a stack or a document of many images is read once
+def _digest_of(file: ListedFile, _changed: int) -> bytes:
     return hashlib.sha256(file.read()).digest()
 
 
@@ -129,10 +140,7 @@ class LabelUse:
 
 
 def _one_file(file: MaskFile, shape: Shape, use: LabelUse) -> MaskReading:
-    reading = read_mask_file(
-        file.read(), file.name, len(use.written), values=use.values, shape=shape,
-        instances=use.instances,
-    )  # fmt: skip
+    reading = file.read(shape, use, len(use.written))
     numbers = None if use.overlapping else reading.objects
     return replace(_labelled(reading.mask, numbers, use, reading.notes), rule=reading.rule)
 
@@ -162,17 +170,22 @@ def _objects(files: Sequence[MaskFile], shape: Shape, use: LabelUse) -> MaskRead
         )
     written, numbers = np.zeros(shape, np.uint8), np.zeros(shape, np.int32)
     twice = 0
+    notes: list[str] = []
     for number, file in enumerate(files, 1):
-        plane = read_mask(file.read(), file.name, values=use.values, shape=shape)
+        reading = file.read(shape, use)
+        plane = reading.mask
+        notes += reading.notes
         twice += int(np.count_nonzero((plane == 1) & (numbers > 0)))
         numbers[(plane == 1) & (numbers == 0)] = number
         written[(plane == 1) & (written != IGNORE)] = 1
         written[plane == IGNORE] = IGNORE
-    notes = (f"{twice} px lie in several objects and count for the first",) if twice else ()
-    return _labelled(written, None if use.overlapping else numbers, use, notes)
+    if twice:
+        notes.append(f"{twice} px lie in several objects and count for the first")
+    told = tuple(dict.fromkeys(notes))
+    return _labelled(written, None if use.overlapping else numbers, use, told)
 
 
-def _planes(by_label: Mapping[str, MaskFile], shape: Shape, use: LabelUse) -> U8:
+def _planes(by_label: Mapping[str, MaskFile], shape: Shape, use: LabelUse) -> MaskReading:
     """Of a file a label."""
     grounds = [name for name in use.background if use.rest or name in by_label]
     missing = [name for name in (*use.learned, *grounds) if name not in by_label]
@@ -183,72 +196,37 @@ def _planes(by_label: Mapping[str, MaskFile], shape: Shape, use: LabelUse) -> U8
             f"{', '.join(missing)}: an image needs a mask of every label, an empty one where the "
             "label does not occur"
         )
-    planes = {
-        name: read_mask(file.read(), file.name, values=use.values, shape=shape)
-        for name, file in by_label.items()
-        if name in use.written
+    readings = {
+        name: file.read(shape, use) for name, file in by_label.items() if name in use.written
     }
+    learned = [readings[name] for name in use.learned]
     if use.overlapping:
-        mask = sets.from_planes([planes[name] == 1 for name in use.learned])
+        mask = sets.from_planes([reading.mask == 1 for reading in learned])
     else:
         mask = np.zeros(shape, np.uint8)
-        for value, name in enumerate(use.learned, 1):
-            mask[planes[name] == 1] = value
+        for value, reading in enumerate(learned, 1):
+            mask[reading.mask == 1] = value
     painted = np.zeros(shape, np.bool_)
     unknown = np.zeros(shape, np.bool_)
-    for name, plane in planes.items():
+    for name, reading in readings.items():
         if name in grounds:
-            painted |= plane == 1
-        unknown |= (plane > 0) if name in use.unknown else (plane == IGNORE)
+            painted |= reading.mask == 1
+        unknown |= (reading.mask > 0) if name in use.unknown else (reading.mask == IGNORE)
     mask[painted] = 0
     if use.rest:
         mask[(mask == 0) & ~painted] = use.rest
     mask[unknown] = IGNORE
-    return mask
+    notes = [f"{name}: {note}" for name, reading in readings.items() for note in reading.notes]
+    return MaskReading(mask, None if use.overlapping else _numbers(learned), tuple(notes))
 
 
-@dataclass(frozen=True)
-class _Image:
-    """An image of one page that is given as a path."""
-
-    name: str
-    file: ListedFile
-    stack: str | None = None
-    page: int = 0
-    pages: int = 1
-
-
-def find_masks(
-    images: Iterable[Path], folder: Path, labels: Sequence[str] = ("object",), match: Match = "name"
-) -> dict[Path, MaskFiles]:
-    """Return image → its files in `folder`, as `pair_masks`; images without any are left out."""
-    from ml_backend.store.mask_pairing import pair_masks
-
-    paths = list(images)
-    if not paths:
-        return {}
-    root = Path(commonpath([path.absolute().parent for path in paths]))
-    names = {path.absolute().relative_to(root).as_posix(): path for path in paths}
-    given = [_Image(name, ListedFile(name, str(root / name), 0)) for name in names]
-    pairs = pair_masks(given, folder, labels, match=match)
-    return {names[name]: files for name, files in pairs.files.items()}
-
-
-def read_masks(
-    files: MaskFiles,
-    labels: Sequence[str],
-    *,
-    overlapping: bool = False,
-    unknown: Sequence[str] = (),
-    values: Values | None = None,
-    shape: Shape | None = None,
-) -> U8:
-    """Read an image's masks as `MaskFiles.read` does; `labels`: those that have a value."""
-    if shape is None and not files.files:
-        raise DataError("an image without masks has none to be read")
-    if shape is None:
-        some = read_mask(files.files[0].read(), files.files[0].name, values={range(1): 0})
-        shape = some.shape[0], some.shape[1]
-    written = [*labels, *unknown] if files.by_label is not None else labels
-    use = LabelUse(written, unknown, overlapping=overlapping, values=values)
-    return files.read(shape, use).mask
+def _numbers(readings: Iterable[MaskReading]) -> NDArray[np.int32] | None:
+    """The numbers of the objects of several labels, of which the last one covers the others."""
+    numbers: NDArray[np.int32] | None = None
+    for reading in readings:
+        if numbers is None:
+            numbers = np.zeros(reading.mask.shape, np.int32)
+        count = numbers.max(initial=0)
+        own = 0 if reading.objects is None else reading.objects
+        numbers = np.where(reading.mask == 1, np.where(own > 0, own + count, 0), numbers)
+    return numbers if numbers is not None and numbers.any() else None

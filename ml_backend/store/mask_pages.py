@@ -10,27 +10,20 @@ from PIL import Image
 from ml_backend.errors import DataError
 from ml_backend.store.listing import ListedFile
 from ml_backend.store.mask_matching import Part
+from ml_backend.store.raster import read_raster
 
 
 def count_pages(file: ListedFile) -> int:
     """How many pictures a mask file holds. Raises `DataError` if it cannot be read."""
-    try:
-        with file.open() as source:
-            if _is_tiff(source.read(4)):
-                source.seek(0)
-                with tifffile.TiffFile(source) as tiff:
-                    return len(tiff.pages)
-            source.seek(0)
-            with Image.open(source) as image:
-                return int(getattr(image, "n_frames", 1))
-    except DataError:
-        raise
-    except Exception as error:  # the libraries raise whatever they meet in a damaged file
-        raise _unreadable(file, error) from error
+    with file.open() as source:
+        return read_raster(source, file.name).pages
 
 
-def read_page(file: ListedFile, page: int) -> bytes:
-    """A page of a mask as a file of its own, with the same numbers and colours."""
+def read_page(file: ListedFile, page: int) -> bytes | None:
+    """A page of a mask as a file of its own, with the same numbers and colours.
+
+    None where pages are no parts of the file, so that it must be read as a whole.
+    """
     buffer = io.BytesIO()
     try:
         with file.open() as source:
@@ -42,6 +35,8 @@ def read_page(file: ListedFile, page: int) -> bytes:
                 return buffer.getvalue()
             source.seek(0)
             with tifffile.TiffFile(source) as tiff:
+                if page >= len(tiff.pages):
+                    return None
                 found = tiff.pages[page]
                 kept = found.aspage()
                 tifffile.imwrite(
