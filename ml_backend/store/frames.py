@@ -189,20 +189,13 @@ def _look(pictures: Pictures, page: int, name: str, images: Images) -> _Look:
 
 def _measures(picture: Picture, nodata: Sequence[float], images: Images) -> list[Measure | None]:
     """Measure each channel; colours of 8 bits and black and white are only read."""
-    fixed = images.percentiles is None and (picture.kind == "colour" and not picture.deep)
-    measured: list[Measure | None] = []
-    for channel in range(len(picture.planes)):
-        if fixed or picture.dtype == np.bool_:
-            for _ in parts(picture, channel):
-                pass
-        else:
-            measured.append(
-                measure(
-                    lambda channel=channel: parts(picture, channel),  # type: ignore[misc]
-                    picture.stored, nodata, images.percentiles,
-                )
-            )  # fmt: skip
-    return measured
+    fixed = images.percentiles is None and picture.kind == "colour" and not picture.deep
+    if fixed or picture.dtype == np.bool_:
+        for _ in parts(picture):
+            pass
+        return []
+    channels = len(picture.planes)
+    return measure(lambda: parts(picture), picture.stored, channels, nodata, images.percentiles)
 
 
 def _share_range(looks: Sequence[_Look]) -> list[_Look]:

@@ -52,25 +52,39 @@ class Measure:
     found: float | None = None
 
 
-Parts = Iterable[tuple[int, NDArray[Any]]]
-"""(first row, (h, w) numbers) from above downwards."""
+Parts = Iterable[tuple[int, Sequence[NDArray[Any]]]]
+"""(first row, (h, w) numbers of each channel) from above downwards."""
 
 
 def measure(
     parts: Callable[[], Parts],
     shape: tuple[int, int],
+    channels: int,
     nodata: Sequence[float] = (),
     percentiles: tuple[float, float] | None = None,
-) -> Measure | None:
-    """Measure a channel; None if it holds no number. `parts` is called a second time if need be."""
-    collected = _Collected(shape, tuple(nodata), SENTINELS)
-    for row, values in parts():
-        collected.add(row, values)
-    if collected.real_sentinel():
-        collected = _Collected(shape, tuple(nodata), ())
-        for row, values in parts():
-            collected.add(row, values)
-    return collected.measure(percentiles)
+) -> list[Measure | None]:
+    """Measure each channel of a picture; None is one that holds no number.
+
+    `parts` is called a second time if numbers that were taken for no data prove to be some.
+    """
+    found = _collect(parts(), shape, channels, nodata, SENTINELS)
+    if any(one.real_sentinel() for one in found):
+        found = _collect(parts(), shape, channels, nodata, ())
+    return [one.measure(percentiles) for one in found]
+
+
+def _collect(
+    parts: Parts,
+    shape: tuple[int, int],
+    channels: int,
+    nodata: Sequence[float],
+    sentinels: tuple[float, ...],
+) -> "list[_Collected]":
+    found = [_Collected(shape, tuple(nodata), sentinels) for _ in range(channels)]
+    for row, values in parts:
+        for one, numbers in zip(found, values, strict=True):
+            one.add(row, numbers)
+    return found
 
 
 def merge(measures: Sequence[Measure]) -> Measure:
@@ -120,78 +134,89 @@ def _scale(high: float, *, whole: bool) -> float:
 
 
 class _Collected:
-    """Pixels of a regular grid, and the extremes of all blocks of 8 x 8."""
+    """Pixels of a regular grid, and the extremes of all blocks of 8 x 8.
+
+    The room for them is made at once: many small pieces between the large ones of each strip
+    would keep the memory of those.
+    """
 
     def __init__(
         self, shape: tuple[int, int], nodata: tuple[float, ...], sentinels: tuple[float, ...]
     ) -> None:
         self._step = max(1, int((shape[0] * shape[1] / _SAMPLE) ** 0.5))
         self._nodata, self._sentinels = nodata, sentinels
-        self._sample: list[Numbers] = []
-        self._tops: list[Numbers] = []
-        self._bottoms: list[Numbers] = []
-        self._means: list[Numbers] = []
-        self._deviations: list[Numbers] = []
-        self._above: list[Numbers] = []
-        self._below: list[Numbers] = []
+        rows, columns = (-(-length // self._step) for length in shape)
+        self._sample = np.empty(rows * columns)
+        self._count = 0
+        blocks = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
+        self._tops, self._bottoms = np.full(blocks, -np.inf), np.full(blocks, np.inf)
+        self._means, self._deviations = np.full(blocks, np.nan), np.full(blocks, np.nan)
         self._dtype = np.dtype(np.uint8)
         self._found: dict[float, int] = {}
         self._span = (np.inf, -np.inf)
 
     def add(self, row: int, values: NDArray[Any]) -> None:
-        """Take the rows from `row` on; a multiple of 8 of them unless they are the last."""
+        """Take the rows from `row`, a multiple of 8, on; so many of them unless they end it."""
         self._dtype = values.dtype
-        numbers = values.astype(np.float64)
-        valid = self._valid(numbers)
+        valid = self._valid(values)
         if valid is not None and not valid.any():
             return
-        if self._dtype.kind in "if":
-            inside = numbers if valid is None else numbers[valid]
+        if self._sentinels and self._dtype.kind in "if":
+            inside = values if valid is None else values[valid]
             span = float(inside.min()), float(inside.max())
             self._span = min(self._span[0], span[0]), max(self._span[1], span[1])
-        first = -row % self._step
-        grid = np.s_[first :: self._step, :: self._step]
-        self._sample.append(numbers[grid] if valid is None else numbers[grid][valid[grid]])
-        self._add_blocks(numbers, valid)
+        grid = np.s_[-row % self._step :: self._step, :: self._step]
+        sample = values[grid].ravel() if valid is None else values[grid][valid[grid]]
+        self._sample[self._count : self._count + sample.size] = sample
+        self._count += sample.size
+        self._add_extremes(row // BLOCK, values, valid)
+        if valid is None:
+            self._add_means(row // BLOCK, values)
 
-    def _valid(self, numbers: Numbers) -> NDArray[np.bool_] | None:
+    def _valid(self, values: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Where there are data; None if all are. Numbers that may mean none are counted."""
-        valid = None
-        if self._dtype.kind == "f":
-            valid = np.isfinite(numbers)
+        valid = np.isfinite(values) if self._dtype.kind == "f" else np.ones(values.shape, np.bool_)
         for number in self._nodata:
-            valid = (numbers != number) if valid is None else valid & (numbers != number)
+            valid &= values != number
         if self._dtype.kind in "if":
             for number in self._sentinels:
-                is_it = numbers == number
-                if is_it.any():
+                is_it = values == values.dtype.type(number) if _fits(number, values) else None
+                if is_it is not None and is_it.any():
                     self._found[number] = self._found.get(number, 0) + int(is_it.sum())
-                    valid = ~is_it if valid is None else valid & ~is_it
-        return valid if valid is None or not valid.all() else None
+                    valid &= ~is_it
+        return None if valid.all() else valid
 
-    def _add_blocks(self, numbers: Numbers, valid: NDArray[np.bool_] | None) -> None:
+    def _add_extremes(
+        self, row: int, values: NDArray[Any], valid: NDArray[np.bool_] | None
+    ) -> None:
         """Extremes of what at least four neighbours share, so that single pixels do not count."""
-        low = numbers if valid is None else np.where(valid, numbers, -np.inf)
-        high = numbers if valid is None else np.where(valid, numbers, np.inf)
+        low = values if valid is None else np.where(valid, values.astype(np.float64), -np.inf)
+        high = values if valid is None else np.where(valid, values.astype(np.float64), np.inf)
         for axis in (0, 1):
-            if numbers.shape[axis] > 1:
+            if values.shape[axis] > 1:
                 a, b = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
                 low, high = np.minimum(low[a], low[b]), np.maximum(high[a], high[b])
         rows, columns = (np.arange(0, length, BLOCK) for length in low.shape)
-        tops = np.maximum.reduceat(np.maximum.reduceat(low, rows, axis=0), columns, axis=1)
-        bottoms = np.minimum.reduceat(np.minimum.reduceat(high, rows, axis=0), columns, axis=1)
-        self._tops.append(tops[np.isfinite(tops)])
-        self._bottoms.append(bottoms[np.isfinite(bottoms)])
-        height, width = (length // BLOCK * BLOCK for length in numbers.shape)
-        if not height or not width or valid is not None:
+        part = np.s_[row : row + len(rows), : len(columns)]
+        self._tops[part] = np.maximum.reduceat(
+            np.maximum.reduceat(low, rows, axis=0), columns, axis=1
+        )
+        self._bottoms[part] = np.minimum.reduceat(
+            np.minimum.reduceat(high, rows, axis=0), columns, axis=1
+        )
+
+    def _add_means(self, row: int, values: NDArray[Any]) -> None:
+        height, width = (length // BLOCK for length in values.shape)
+        if not height or not width:
             return
-        blocks = numbers[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+        blocks = values[: height * BLOCK, : width * BLOCK].astype(np.float64)
+        blocks = blocks.reshape(height, BLOCK, width, BLOCK)
+        part = np.s_[row : row + height, :width]
         means = blocks.mean(axis=(1, 3))
-        part = np.s_[: height // BLOCK, : width // BLOCK]
-        self._means.append(np.diff(means, axis=1).ravel())
-        self._deviations.append(blocks.std(axis=(1, 3)).ravel())
-        self._above.append((tops[part] - means[: tops.shape[0], : tops.shape[1]]).ravel())
-        self._below.append((means[: tops.shape[0], : tops.shape[1]] - bottoms[part]).ravel())
+        self._means[part] = means
+        blocks -= means[:, None, :, None]
+        np.multiply(blocks, blocks, out=blocks)
+        self._deviations[part] = np.sqrt(blocks.mean(axis=(1, 3)))
 
     def real_sentinel(self) -> bool:
         """Whether a number taken for none is near the others, and so one of them."""
@@ -200,16 +225,13 @@ class _Collected:
 
     def measure(self, percentiles: tuple[float, float] | None) -> Measure | None:
         """What was collected, as a measure."""
-        sample = np.concatenate([part.ravel() for part in self._sample] or [np.empty(0)])
-        tops = np.concatenate(self._tops or [np.empty(0)])
+        sample = self._sample[: self._count]
         if not sample.size:
             return None
         low, high = (float(n) for n in np.percentile(sample, percentiles or _PIXELS))
+        tops, bottoms = (a[np.isfinite(a)] for a in (self._tops, self._bottoms))
         if percentiles is None and tops.size:
-            dust = int(_SHARE_OF_BLOCKS * tops.size)
-            bottoms = np.concatenate(self._bottoms)
-            high = max(high, float(np.partition(tops, tops.size - 1 - dust)[tops.size - 1 - dust]))
-            low = min(low, float(np.partition(bottoms, dust)[dust]))
+            high, low = max(high, _extreme(tops)), min(low, -_extreme(-bottoms))
         kind, whole = self._dtype, self._dtype.kind in "uib"
         known = np.iinfo(kind) if whole and kind.kind != "b" else None
         return Measure(
@@ -224,17 +246,29 @@ class _Collected:
 
     def _noise(self, sample: Numbers) -> float:
         """Standard deviation of a picture that is noise and nothing else; else 0."""
-        deviations = np.concatenate(self._deviations or [np.empty(0)])
-        steps = np.concatenate(self._means or [np.empty(0)])
-        if deviations.size < 16 or not steps.size:
+        known = np.isfinite(self._means) & np.isfinite(self._tops)
+        steps = np.diff(self._means, axis=1)
+        steps = steps[np.isfinite(steps)]
+        if known.sum() < 16 or not steps.size:
             return 0.0
-        noise = float(np.median(deviations))
+        noise = float(np.median(self._deviations[known]))
         if not noise:
             return 0.0
         spread = float(np.subtract(*np.percentile(steps, (99, 1)))) / 2**0.5
-        dust = int(_SHARE_OF_BLOCKS * deviations.size)
-        above, below = np.concatenate(self._above), np.concatenate(self._below)
-        objects = float(np.sort(above)[-1 - dust] + np.sort(below)[-1 - dust])
+        means = self._means[known]
+        objects = _extreme(self._tops[known] - means) + _extreme(means - self._bottoms[known])
         tails = float(np.subtract(*np.percentile(sample, _TAILS[::-1])))
         blank = spread < noise and objects < 6 * noise and tails > 4.5 * noise
         return noise if blank else 0.0
+
+
+def _extreme(numbers: Numbers) -> float:
+    """The largest number but for dust."""
+    place = numbers.size - 1 - int(_SHARE_OF_BLOCKS * numbers.size)
+    return float(np.partition(numbers, place)[place])
+
+
+def _fits(number: float, values: NDArray[Any]) -> bool:
+    if values.dtype.kind == "f":
+        return abs(number) <= float(np.finfo(values.dtype).max)
+    return np.iinfo(values.dtype).min <= number <= np.iinfo(values.dtype).max

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_backend.store.deep_png import PNG, DeepPngReader, is_interlaced
 from ml_backend.store.pictures import Kind, Picture, Pictures, Scene
 from ml_backend.store.readers import ArrayReader, ConvertedReader, Plane, Reader, check_size
 
 # Pillow's own limit is lower and only warns; `check_size` stands in for it.
 Image.MAX_IMAGE_PIXELS = None
 
-PNG = b"\x89PNG\r\n\x1a\n"
 NATIVE = {"1", "L", "I", "F", "RGB", "LA", "RGBA", "I;16", "I;16L", "I;16B", "I;16N"}
 _ALPHA = {"PA", "La", "RGBa", "LA", "RGBA"}
 _JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
@@ -103,7 +103,8 @@ def _picture(image: Image.Image, file: BinaryIO, *, still: bool) -> Picture:
     file.seek(0)
     head = file.read(25)
     if still and head[:8] == PNG and head[24] == 16 and image.mode in {"RGB", "RGBA", "LA"}:
-        reader: Reader = ArrayReader(decode_png(file))
+        interlaced = is_interlaced(file)
+        reader: Reader = ArrayReader(decode_png(file)) if interlaced else DeepPngReader(file)
         key = image.info.get("transparency") if reader.samples == 3 else None
         return picture_of(reader, key, orientation=turn)
     image.load()

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_backend.errors import ImageUnreadable
+from ml_backend.store.deep_png import PNG
 from ml_backend.store.image_files import open_pictures, translate_errors
 from ml_backend.store.pillow_files import (
     NATIVE,
-    PNG,
     decode_png,
     open_image,
     orientation_of,

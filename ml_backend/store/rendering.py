@@ -1,6 +1,7 @@
 """A picture's numbers → (H, W, 3) uint8 RGB, strip by strip."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -191,14 +192,20 @@ def _lay_over_white(
     rows[...] = np.clip(blended, 0, 255).astype(np.uint8)
 
 
-def parts(picture: Picture, channel: int) -> Parts:
-    """The numbers of a channel, for measuring."""
-    plane = picture.planes[channel]
+def parts(picture: Picture) -> Parts:
+    """The numbers of all channels, for measuring, in parts of multiples of 8 rows."""
     height, width = picture.stored
-    for top, bottom in bands(plane.reader, (0, height, 0, width)):
-        values = plane.reader.read(top, bottom, 0, width)[..., plane.sample]
-        for part in chunks(values):
-            yield top + part.start, values[part]
+    plain = replace(picture, alpha=None)
+    left = [np.empty((0, width), picture.dtype) for _ in picture.planes]
+    for top, bottom in bands(picture.planes[0].reader, (0, height, 0, width)):
+        strip = _strip(plain, (top, bottom, 0, width))
+        first = top - len(left[0])
+        if len(left[0]):
+            strip = [np.concatenate(pair) for pair in zip(left, strip, strict=True)]
+        end = len(strip[0]) if bottom == height else len(strip[0]) // 8 * 8
+        for part in chunks(strip[0][:end]):
+            yield first + part.start, [values[:end][part] for values in strip]
+        left = [values[end:].copy() for values in strip]
 
 
 def _former_ranges(picture: Picture) -> list[Range]:
@@ -212,23 +219,26 @@ def _former_ranges(picture: Picture) -> list[Range]:
 def _percentiles(picture: Picture, channels: Sequence[int]) -> Range:
     height, width = picture.stored
     step = max(1, int((height * width * len(channels) / _SAMPLE) ** 0.5))
-    samples = [_grid(picture.planes[channel], step) for channel in channels]
-    sample = np.concatenate([part for one in samples for part in one] or [np.empty(0)])
-    if not sample.size:
+    sample = np.empty(-(-height // step) * -(-width // step) * len(channels))
+    count = 0
+    for channel in channels:
+        for part in _grid(picture.planes[channel], step):
+            sample[count : count + part.size] = part
+            count += part.size
+    if not count:
         return 0.0, 0.0
-    low, high = np.percentile(sample, _PERCENTILES)
+    low, high = np.percentile(sample[:count], _PERCENTILES, overwrite_input=True)
     if high <= low:  # all but a few pixels are equal: let those few be seen
-        low, high = sample.min(), sample.max()
+        low, high = sample[:count].min(), sample[:count].max()
     return float(low), float(high)
 
 
-def _grid(plane: Plane, step: int) -> Iterator[NDArray[np.float64]]:
+def _grid(plane: Plane, step: int) -> Iterator[NDArray[Any]]:
     """Finite numbers of every `step`-th row and column."""
     reader: Reader = plane.reader
     for top, bottom in bands(reader, (0, reader.height, 0, reader.width)):
         rows = reader.read(top, bottom, 0, reader.width)[-top % step :: step, ::step, plane.sample]
-        sample = rows.astype(np.float64)
-        yield sample[np.isfinite(sample)]
+        yield rows[np.isfinite(rows)]
 
 
 def _stored_box(box: Box, picture: Picture) -> Box:

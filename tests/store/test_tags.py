@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
+from ml_backend.store.deep_png import DeepPngReader
 from ml_backend.store.frames import inspect_image
 from ml_backend.store.images import decode_image
 from ml_backend.store.raster import read_raster
@@ -226,3 +227,18 @@ def test_types_and_orders(dtype, byteorder, bigtiff):
     data = tiff(GREY.astype(dtype), byteorder=byteorder, bigtiff=bigtiff)
     np.testing.assert_array_equal(both(data)[..., 0], GREY)
     assert tifffile.TiffFile(io.BytesIO(data)).byteorder == byteorder
+
+
+@pytest.mark.parametrize("shape", [(3000, 40, 3), (700, 333, 4), (50, 20, 2), (1, 1, 3)])
+@pytest.mark.parametrize("level", [0, 6])
+def test_deep_png_by_rows(shape, level):
+    """A 16-bit colour PNG is read by rows as its decoder reads it whole, from any place."""
+    smooth = np.cumsum(RNG.integers(0, 99, shape), axis=1).astype(np.uint16)
+    data = imagecodecs.png_encode(smooth, level=level)
+    reader = DeepPngReader(io.BytesIO(data))
+    np.testing.assert_array_equal(reader.read(0, shape[0], 0, shape[1]), smooth)
+    half = shape[0] // 2
+    np.testing.assert_array_equal(reader.read(half, shape[0], 0, 1), smooth[half:, :1])
+    for harm in () if shape[0] == 1 else (data[: len(data) // 2], data[:60] + b"\0\1" + data[62:]):
+        with pytest.raises((ValueError, zlib.error)):
+            DeepPngReader(io.BytesIO(harm)).read(0, shape[0], 0, shape[1])
