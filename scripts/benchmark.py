@@ -10,7 +10,7 @@
     python scripts/benchmark.py transfer       from a clean source to noisy images (minutes)
     python scripts/benchmark.py instances      touching nuclei, cut apart or not (minutes)
     python scripts/benchmark.py byol           few labels, with and without BYOL (an hour)
-    python scripts/benchmark.py images         matching masks with images
+    python scripts/benchmark.py images         matching, adding and decoding images (minutes)
     python scripts/benchmark.py glands         the recipe for stained tissue (minutes)
 
 A row is {case, ours, other, ratio, unit, target, holds}. Real masks are read from

@@ -14,7 +14,7 @@ MEASURES = {
     "transfer": "what augmentations are worth from a clean source to a noisy target",
     "instances": "touching nuclei found by the watershed against connected components",
     "byol": "trainings on few labelled tiles, from random weights and after BYOL",
-    "images": "matching masks with images by the number of files",
+    "images": "matching masks, adding images, and the memory to decode each type",
     "glands": "the recipe for stained tissue: BYOL and suggestive batches, with and without",
 }
 

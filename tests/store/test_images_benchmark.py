@@ -19,3 +19,19 @@ def test_rows_of_matching(monkeypatch, capsys):
     assert all(row["unit"] == "ms" and row["target"] == 20 for row in matching)
     assert all(row["ratio"] < 60 for row in matching)  # a square has 100
     assert "pair 1,000 images and masks, against listing both" in rows
+
+
+def test_rows_of_decoding(monkeypatch):
+    """Every type has its row; one that is decoded keeps to three times its size in RGB."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    decoding = importlib.import_module("benchmark_decoding")
+    everything = decoding.cases(64)
+    cases = {case for case, *_ in everything}
+    for dtype in ("uint8", "uint16", "int16", "float32", "float64"):
+        assert {dtype, f"{dtype} RGB", f"{dtype}, deflate in strips"} <= cases
+    kept = [one for one in decoding.cases(2048) if one[0] in {"float64 RGB", "16-bit RGBA PNG"}]
+    monkeypatch.setattr(decoding, "cases", lambda _: kept)
+    for row in decoding.rows(quick=False, side=2048):
+        assert row["unit"] == "MiB"
+        assert row["target"] == 3
+        assert row["holds"], row
