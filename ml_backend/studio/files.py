@@ -14,7 +14,9 @@ from ml_backend.studio.transport import SLOW_SECONDS, Transport
 # Label Studio takes up to 100 files and 250 MB a request; small batches show progress.
 _BATCH_FILES = 50
 _BATCH_BYTES = 32 * 2**20
-OWN = re.compile(r"/data/(upload|local-files)/|/storage-data/uploaded/")
+OWN = re.compile(
+    r"/data/(upload|local-files)/|/storage-data/uploaded/|/(tasks|projects)/\d+/(resolve|presign)/"
+)
 
 
 def upload(transport: Transport, project_id: int, images: Sequence[tuple[str, bytes]]) -> list[str]:

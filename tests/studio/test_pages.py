@@ -123,17 +123,21 @@ def test_files_at_the_browsers_address_come_through_the_api() -> None:
     for address in (
         "https://people.test/ls/data/local-files/?d=scans/a.png",
         "https://people.test/ls/data/upload/1/b.png",
+        "https://people.test/ls/tasks/7/resolve/?fileuri=czM6Ly9iL2EucG5n",
         "https://people.test/data/upload/1/c.png",
         "https://elsewhere.test/ls/data/upload/1/d.png",
         "/ls/data/upload/1/e.png",
         "/other/data/upload/1/f.png",
+        "/ls/projects/3/resolve/?fileuri=czM6Ly9iL2EucG5n",
     ):
         assert studio.download(address, limit=100) == b"image"
     assert asked == [
         (f"{API}/data/local-files/?d=scans/a.png", True),
         (f"{API}/data/upload/1/b.png", True),
+        (f"{API}/tasks/7/resolve/?fileuri=czM6Ly9iL2EucG5n", True),
         ("https://people.test/data/upload/1/c.png", False),
         ("https://elsewhere.test/ls/data/upload/1/d.png", False),
         (f"{API}/data/upload/1/e.png", True),
         (f"{API}/data/upload/1/f.png", True),
+        (f"{API}/projects/3/resolve/?fileuri=czM6Ly9iL2EucG5n", True),
     ]
