@@ -16,8 +16,9 @@ from ml_backend.text import shorten
 
 _TYPES = SHAPES | {f"{shape}labels" for shape in SHAPES} | {"labels"}
 _NO_AREA = frozenset({"keypoint", "keypointlabels", "vector", "vectorlabels"})
-_OTHER_MEDIA = frozenset(
-    {"hypertextlabels", "htmllabels", "paragraphlabels", "timeserieslabels", "timelinelabels",
+_NO_REGION = frozenset(
+    {"choices", "textarea", "rating", "number", "taxonomy", "datetime", "pairwise", "ranker",
+     "hypertextlabels", "htmllabels", "paragraphlabels", "timeserieslabels", "timelinelabels",
      "videorectangle"}
 )  # fmt: skip
 _TURNS = (None, 0, 90, 180, 270, -90, -180, -270)
@@ -84,7 +85,7 @@ def join_results(
             raise RegionError(f"result {position} is not a region but {type(result).__name__}")
         key = str(f"#{position}" if result.get("id") is None else result["id"])
         kind = str(result.get("type")).lower()
-        if kind not in _TYPES and (kind in _OTHER_MEDIA or not _names(result.get("value"))):
+        if kind not in _TYPES and (kind in _NO_REGION or not _names(result.get("value"))):
             if kind in _NO_AREA:
                 remarks.add(f"results of type {kind} cover no area and were left out")
             else:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import orjson
 
 from ml_backend.errors import DataError, LabelConfigError, LearningError, NotFound
+from ml_backend.text import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def predict_each(
         if len(tasks) > 1:
             parts = [predict_each(service, project_id, label_config, [task]) for task in tasks]
             return [one for part, _ in parts for one in part], sum(bad for _, bad in parts)
-        reason = " ".join(str(error).split())
+        reason = shorten(" ".join(str(error).split()), 500)
         logger.warning("project %s task %s left empty: %s", project_id, tasks[0].get("id"), reason)
         version = service.register(project_id, None, label_config)
         return [orjson.dumps({"result": [], "score": 0.0, "model_version": version})], 1

@@ -171,6 +171,37 @@ def test_a_control_that_came_is_read(house, task):
     assert unused(house.context, house.project_id) == []
 
 
+def test_prompts_become_masks_when_the_recipe_says_so(house, task):
+    """A smart control's boxes are prompts; the recipe has all annotations read again as masks."""
+    config = make_label_config(["cell", "nucleus"]).replace(
+        "</View>",
+        '<RectangleLabels name="box" toName="image" smart="true"><Label value="cell"/>'
+        "</RectangleLabels></View>",
+    )
+    house.studio.projects[house.project_id]["label_config"] = config
+    size = {"original_width": SIDE, "original_height": SIDE, "to_name": "image"}
+    box = {"x": 0, "y": 0, "width": 100, "height": 100, "rectanglelabels": ["cell"]}
+    result = {"id": "r", "type": "rectanglelabels", "from_name": "box", "value": box, **size}
+    made = house.studio.create_annotation(task, [result])
+    house.step("sync")
+    assert not mask_of(house, task).any()
+    assert row_of(house, made).asides == "prompts (rectanglelabels)"
+    house.recipe({"labels.smart": "masks"})
+    assert "what prompts are" in house.step("sync").summary
+    assert mask_of(house, task).all()
+
+
+def test_regions_are_read_again_after_an_upgrade(house, task, monkeypatch):
+    """Another way of reading regions, of another version of Brushloop, reads all of them anew."""
+    monkeypatch.setattr("ml_backend.loop.reading.RULES", "1")
+    house.answer(task, FULL)
+    house.step("sync")
+    monkeypatch.undo()
+    report = house.step("sync")
+    assert "how this version of Brushloop reads regions" in report.summary
+    assert values(mask_of(house, task)) == (2, 1, 0)
+
+
 def test_a_change_is_noticed_whoever_heard_of_it_first(house, task):
     """The web side may have stored the new config already; status says what is to come."""
     house.answer(task, FULL)

@@ -236,7 +236,7 @@ def test_what_covers_no_area_is_noted_once_a_kind() -> None:
     spot = {"x": 1, "y": 1, "width": 1}
     results = [
         region("choices", "quality", BOX | {"choices": ["good"]}, id="a"),
-        region("choices", "quality", BOX | {"choices": ["good"]}, id="b"),
+        region("choices", "quality", BOX | {"choices": ["good"], "labels": ["cell"]}, id="b"),
         {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"},
         region("keypointlabels", "spot", spot, "Spot", id="c"),
         region("labels", "kind", spot, "gap", id="d"),
