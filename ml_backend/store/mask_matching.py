@@ -108,6 +108,8 @@ def match_masks(
         return matches
     if matches.faults:
         raise DataError(next(iter(matches.faults.values())))
+    if settlement.doubt is not None:
+        raise DataError(settlement.doubt)
     guessed = pair_by_number(names, [name for name, _ in parsed])
     if guessed:
         raise refuse_guess(guessed)
@@ -159,6 +161,7 @@ class _Settlement:
         self._own: dict[str, tuple[Name, list[Claim]]] = {}
         self._shared: dict[int, tuple[Group, list[Claim]]] = {}
         self._left: dict[str, str] = {}
+        self.doubt: str | None = None
 
     def note(self, mask: Name, label: str | None) -> None:
         """Find out whose mask it is, or may be."""
@@ -202,6 +205,7 @@ class _Settlement:
             why = SECOND if used else OF_FAULT
             self._left |= {c.mask.text: why for c in claims if c.mask.text not in used}
         rest = tuple(image for image in images if image not in pairs and image not in faults)
+        faults = {image: fault for image, fault in faults.items() if image not in pairs}
         order = {image: at for at, image in enumerate(images)}
         return Matches(
             {image: pairs[image] for image in sorted(pairs, key=order.__getitem__)},
@@ -220,16 +224,17 @@ class _Settlement:
             for claim in claims:
                 self._give(wanting[0], claim)
             return {}
-        unsure = group.rank >= CHANNEL or level > ROLE
         self._left |= {claim.mask.text: OF_SEVERAL for claim in claims}
         without = [image for image in wanting if image.text not in levels]
-        if unsure or not without:
-            return {}
         both = "both " if len(group.images) == 2 else ""
         names = _listed([image.text for image in group.images], " and ")
+        fits = f"mask {claims[0].mask.text} fits {both}{names}"
+        if group.rank >= CHANNEL or level > ROLE:  # not sure enough to set images aside
+            self.doubt = self.doubt or f"{fits}; give the images of one channel, or name it better"
+            return {}
         reason = (
-            f"mask {claims[0].mask.text} fits {both}{names}; give each image its own name, "
-            "or put the masks into subfolders like those of the images"
+            f"{fits}; give each image its own name, or put the masks into subfolders like those of "
+            "the images"
         )
         return dict.fromkeys((image.text for image in without), reason)
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_backend.errors import DataError
+from ml_backend.export.names import FileNames
 from ml_backend.store.mask_matching import match_masks
 
 NFD = unicodedata.normalize("NFD", "zähler")
@@ -254,6 +255,10 @@ def test_what_fits_several_is_a_fault_of_those_images():
     assert list(matches.pairs) == ["c.png"]
     assert set(matches.faults) == {*images, "b.png"}
     assert set(matches.masks) == {"0.png", "b.png", "b.tif"}
+    with pytest.raises(DataError, match=r"c\.png fits both c_0000\.png and c_0001\.png; give the"):
+        match_masks(["c_0000.png", "c_0001.png"], ["c.png"])
+    matches = match_masks(["c_0000.png", "c_0001.png", "b.png"], ["c.png", "b.png"])
+    assert (list(matches.pairs), matches.faults) == (["b.png"], {})
     matches = match_masks(images, ["0.png", "r1/0.png"])
     assert set(matches.pairs) == {"r1/0.png"}
     assert set(matches.faults) == {"r2/0.png"}
@@ -285,6 +290,25 @@ def test_random_names(rows, data):
     assert sorted([*used, *matches.masks]) == sorted(masks)
     assert sorted([*matches.pairs, *matches.faults, *matches.images]) == sorted(images)
     assert {image: pair.parts[0].mask for image, pair in matches.pairs.items()} == expected
+
+
+ENDINGS = (".png", ".jpg", ".tif", ".ome.tif", ".PNG")
+STEMS = ("a", "A", "a_1", "a_mask", "img_1", "1", "r/a", "r/a.b", "mask_1", "q/a", "a_0000", "ä")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sets(st.tuples(st.sampled_from(STEMS), st.sampled_from(ENDINGS)), max_size=7), st.data())
+def test_exported_names_pair_back(files, data):
+    """Whatever images are called: their exported masks, or some of them, never go to others."""
+    images = sorted(stem + ending for stem, ending in files)
+    names = FileNames(".png")
+    truth = {image: names.take(image) for image in images}
+    kept = data.draw(st.sets(st.sampled_from(images))) if images else set()
+    with contextlib.suppress(DataError):
+        matches = match_masks(images, [truth[image] for image in sorted(kept)])
+        for image, pair in matches.pairs.items():
+            assert pair.parts[0].mask == truth[image]
+        assert kept <= {*matches.pairs, *matches.faults}
 
 
 NASTY = (
