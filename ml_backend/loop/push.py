@@ -171,9 +171,12 @@ def _addresses(
 def referenced(recipe: Recipe, tile: Tile, prefix: str) -> str | None:
     """Give the address of a tile in the pool itself; None where it is uploaded."""
     base = recipe.pool.reference
-    if base and _shown_as_it_is(tile):
-        return _below(_prefixed(base, prefix), _own_name(tile.image))
-    return None
+    if not base or not _shown_as_it_is(tile):
+        return None
+    name = _own_name(tile.image)
+    if _in_bucket(base) and os.fsencode(name) != name.encode(errors="replace"):
+        return None  # no object is called so: the pool is a folder whose copy is in the bucket
+    return _below(_prefixed(base, prefix), name)
 
 
 def _prefixed(base: str, prefix: str) -> str:
@@ -192,8 +195,12 @@ def _own_name(image: Image) -> str:
     return image.name if image.original is None else original_name(image.original)
 
 
+def _in_bucket(base: str) -> bool:
+    return base.partition("://")[0] in {"s3", "gs", "azure-blob"}
+
+
 def _below(base: str, name: str) -> str:
-    in_bucket = base.partition("://")[0] in {"s3", "gs", "azure-blob"}
+    in_bucket = _in_bucket(base)
     return f"{base.rstrip('/')}/{name if in_bucket else quote(os.fsencode(name))}"
 
 

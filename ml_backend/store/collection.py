@@ -25,6 +25,7 @@ from ml_backend.store.summary import Summary
 
 Progress = Callable[[int, int, str], None]
 _CHUNK = 2**20
+_AT_ONCE = 4 * 2**20  # bytes of a remote file that are not read by parts
 _IN_MEMORY = 64 * 2**20  # bytes of a remote file that need no temporary file
 
 
@@ -263,6 +264,9 @@ def _opened(file: ListedFile) -> Iterator[Path | BinaryIO]:
     path = local_folder(file.uri)
     if path is not None:
         yield path
+        return
+    if file.size <= _AT_ONCE:  # one request is quicker than several
+        yield io.BytesIO(file.read())
         return
     with file.open() as remote:
         yield remote

@@ -8,9 +8,12 @@ import fsspec
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Picture
 from support.house import picture, save_picture
 
+from ml_backend.errors import ImageUnreadable, PoolMoved
 from ml_backend.loop.pool import add_folder, last_intake
+from ml_backend.loop.push import referenced
 from ml_backend.store.names import original_name
 
 
@@ -234,3 +237,54 @@ def test_names_that_look_like_chains_of_file_systems_are_read(house, s3):
     assert report.images == 3, report.summary
     for image in images(house).values():
         assert house.context.whole(image).shape == (32, 32, 3)
+
+
+def test_a_bucket_that_cannot_be_reached_sets_no_image_aside(house, s3, monkeypatch):
+    """A missing object is the image's fault; a missing bucket or server is nobody's."""
+    bucket = s3.new_bucket()
+    for number in range(2):
+        save_picture(house.images / "x.png", number)
+        s3.put(f"{bucket}/{number}.png", (house.images / "x.png").read_bytes())
+    add_folder(house.context, house.project_id, bucket)
+    first, second = images(house).values()
+    name = bucket.removeprefix("s3://")
+    s3.client().delete_object(Bucket=name, Key="0.png")
+    with pytest.raises(ImageUnreadable, match="does not exist"):
+        house.context.whole(first)
+    s3.client().delete_object(Bucket=name, Key="1.png")
+    s3.client().delete_bucket(Bucket=name)
+    with pytest.raises(PoolMoved, match="no image of it is to blame"):
+        house.context.whole(second)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(PoolMoved, match="cannot be reached"):
+        house.context.whole(second)
+    assert {image.status for image in images(house).values()} == {"ready"}
+
+
+@pytest.mark.parametrize(
+    ("base", "addresses"),
+    [
+        ("/data/local-files/?d=scans", ["sub/a%20b.png", "a%5Cb.png", "caf%E9.png"]),
+        ("s3://bucket/scans/", ["sub/a b.png", "a\\b.png"]),
+    ],
+)
+def test_label_studio_reads_files_of_the_pool_by_their_own_names(house, base, addresses):
+    """By the file's own name below `pool.reference`; pages and deep greys are uploaded as PNG."""
+    own = ["sub/a b.png", "a\\b.png", os.fsdecode(b"caf\xe9.png")]
+    for number, name in enumerate(own):
+        save_picture(house.images / "x.png", number)
+        (house.images / name).parent.mkdir(exist_ok=True)
+        (house.images / "x.png").rename(house.images / name)
+    write_stack(house.images / "stack.tif", pages_of(2))
+    save_deep(house.images / "deep.tif", np.arange(1024).reshape(32, 32) * 60)
+    Picture.fromarray((np.arange(1024).reshape(32, 32) * 60).astype(np.uint16)).save(
+        house.images / "deep.png"
+    )
+    add_folder(house.context, house.project_id, house.images)
+    house.recipe({"pool.reference": base})
+    tiles = house.catalog.pool.unasked(house.project_id)
+    found = {referenced(house.project.recipe, tile, "") for tile in tiles}
+    assert found == {None, *(f"{base.rstrip('/')}/{name}" for name in addresses)}
+    assert len(tiles) == 7

@@ -290,6 +290,7 @@ def test_an_older_catalog_is_brought_up_to_date(url: str) -> None:
     catalog = Catalog(url)
     before = catalog.projects.save(7, title="Cells", label_config="<View/>")
     catalog.projects.set_cursor(7, "2026-01-01T00:00:00.000000Z")
+    image = catalog.pool.add_image(7, IMAGE, BOXES)
     with catalog.database.write() as connection:
         for column in (
             *("projects.compared", "predictions.key", "annotations.corrected"),
@@ -303,6 +304,7 @@ def test_an_older_catalog_is_brought_up_to_date(url: str) -> None:
     for _ in range(2):
         catalog = Catalog(url)
         assert catalog.projects.get(7) == replace(before, cursor="2026-01-01T00:00:00.000000Z")
+        assert catalog.pool.images(7) == [image]  # the first picture of its file, as it was read
         catalog.projects.set_compared(7, 3)
         assert catalog.projects.get(7).compared == 3
         catalog.projects.set_compared(7, 0)
