@@ -13,7 +13,10 @@ import tifffile
 
 from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
 from ml_backend.store.blobs import Blobs
-from ml_backend.store.images import ImageSource, find_images
+from ml_backend.store.frames import Frame
+from ml_backend.store.image_files import open_pictures
+from ml_backend.store.images import ImageSource, decode_image, find_images
+from ml_backend.store.rendering import render
 
 from .pictures import png, tiff
 
@@ -222,3 +225,70 @@ def test_a_tiff_that_lies_about_its_bytes_is_refused_if_they_are_not_there(tmp_p
     path.write_bytes(data[:9000])
     with pytest.raises(ImageUnreadable, match=r"large\.tif is damaged or truncated"):
         ImageSource(Blobs(tmp_path), cache_bytes=100).pixels(str(path))
+
+
+class Counted:
+    """A file that counts the bytes that are read of it."""
+
+    def __init__(self, file):
+        self.file, self.bytes = file, 0
+
+    def read(self, size=-1):
+        """Read and count."""
+        data = self.file.read(size)
+        self.bytes += len(data)
+        return data
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib", "tile": (64, 64)}])
+def test_a_window_of_a_large_file_reads_what_it_needs(options):
+    """Of a page of a stack only its strips or tiles are read, and of these only the window's."""
+    stack = np.random.default_rng(0).integers(0, 65536, (6, 512, 512), np.uint16)
+    data = tiff(stack, photometric="minisblack", **options)
+    frame = Frame(page=4, low=(0.0,), high=(65535.0,))
+    file = Counted(io.BytesIO(data))
+    whole = decode_image(file, "x.tif", frame)
+    assert np.abs(whole[..., 0] - stack[4] / 257).max() <= 0.51
+    assert file.bytes < len(data) / 4
+    file = Counted(io.BytesIO(data))
+    with open_pictures(file, "x.tif", 10**6) as pictures:
+        part = render(pictures.picture(4), [(0.0, 65535.0)], (), (100, 160, 200, 260))
+    np.testing.assert_array_equal(part, whole[100:160, 200:260])
+    assert file.bytes < len(data) / 30
+
+
+def test_a_large_remote_file_is_read_by_parts(tmp_path, monkeypatch):
+    """A stack in a bucket is not fetched whole for one of its pages, and errors keep its name."""
+    monkeypatch.setattr("ml_backend.store.images._AT_ONCE", 1000)
+    monkeypatch.setattr("ml_backend.store.images._BLOCK", 20_000)
+    stack = np.random.default_rng(0).integers(0, 256, (9, 200, 200), np.uint8)
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file(f"/{tmp_path.name}/s.tif", tiff(stack, photometric="minisblack"))
+    monkeypatch.setattr(type(memory), "cat_file", lambda *_, **__: pytest.fail("fetched whole"))
+    uri = f"memory://{tmp_path.name}/s.tif"
+    source = ImageSource(Blobs(tmp_path), cache_bytes=1000)
+    np.testing.assert_array_equal(source.pixels(uri, None, Frame(7))[..., 0], stack[7])
+    np.testing.assert_array_equal(
+        source.pixels(uri, (5, 6, 7, 8), Frame(3))[..., 0], stack[3, 6:14, 5:12]
+    )
+    with pytest.raises(ImageUnreadable, match=r"s\.tif has 9 page"):
+        source.pixels(uri, None, Frame(9))
+    monkeypatch.setattr(
+        "fsspec.implementations.memory.MemoryFile.read",
+        lambda *_: (_ for _ in ()).throw(TimeoutError("no answer")),
+    )
+    with pytest.raises(ImageUnreadable, match=r"s\.tif cannot be fetched: TimeoutError: no answer"):
+        source.pixels(uri, None, Frame(2))
+
+
+def test_a_file_of_more_than_the_limit_is_read_by_its_pages(tmp_path):
+    """What is too large to be fetched is no trouble on a disk: each page is read for itself."""
+    stack = np.random.default_rng(0).integers(0, 65536, (4, 64, 64), np.uint16)
+    path = tmp_path / "s.tif"
+    path.write_bytes(tiff(stack, photometric="minisblack"))
+    source = ImageSource(Blobs(tmp_path), max_bytes=1000)
+    shown = source.pixels(str(path), (0, 0, 64, 64), Frame(2, low=(0.0,), high=(65535.0,)))
+    assert np.abs(shown[..., 0] - stack[2] / 257).max() <= 0.51
