@@ -22,9 +22,10 @@ _SHARE_OF_BLOCKS = 1e-4  # the most extreme blocks are dust
 _PIXELS = (1.0, 99.0)
 _TAILS = (0.1, 99.9)
 _SAMPLE = 2**18
-_SENSIBLE = 1 / 3  # of the scale: a picture that uses so much of it stays as it is
+_SENSIBLE = 1 / 2  # of the scale: a picture that uses so much of it stays as it is
 _COLOUR = 1 / 8
 _MOST_POWER = 255
+_STEPS = 0.8  # of the noise; the means of blocks of mere noise differ by 0.6
 _NOISE = 24.0  # noise's standard deviations from black to white in a picture of nothing else
 
 
@@ -258,7 +259,7 @@ class _Collected:
         means = self._means[known]
         objects = _extreme(self._tops[known] - means) + _extreme(means - self._bottoms[known])
         tails = float(np.subtract(*np.percentile(sample, _TAILS[::-1])))
-        blank = spread < noise and objects < 6 * noise and tails > 4.5 * noise
+        blank = spread < _STEPS * noise and objects < 6 * noise and tails > 4.5 * noise
         return noise if blank else 0.0
 
 
