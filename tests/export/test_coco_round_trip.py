@@ -63,3 +63,20 @@ def test_labels_that_overlap_come_back_byte_for_byte(tmp_path, form):
     assert first.read_bytes().count(b"segmentation") == 6
     second, _ = exported(tmp_path / "second", form, images, first, multiple=True)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_yolo_comes_back_byte_for_byte(tmp_path):
+    """The export's folder is one of masks: classes by data.yaml, empty files for empty masks."""
+    images, masks = tmp_path / "scans", tmp_path / "masks"
+    for number, name in enumerate(NAMES):
+        mask = save_picture(images / name, number)
+        mask[20:30, 2:9] = 2
+        save(masks / name, mask * np.uint8(name != "empty.png"))
+    first, _ = exported(tmp_path / "first", "yolo", images, masks)
+    first = first.with_suffix("")
+    second, _ = exported(tmp_path / "second", "yolo", images, first)
+    second = second.with_suffix("")
+    labels = sorted(path.relative_to(first) for path in first.rglob("*.txt"))
+    assert len(labels) >= len(NAMES)
+    for name in labels:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
