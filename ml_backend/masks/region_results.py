@@ -100,7 +100,7 @@ def join_results(
 
 def _reason_against(result: Mapping[str, Any], kind: str, config: LabelConfig) -> str:
     """Say why a result is none of this image's regions; empty where it is one."""
-    if kind in _NO_AREA or _is_point(result.get("value")):
+    if kind in _NO_AREA or (kind == "labels" and _is_point(result.get("value"))):
         return f"results of type {kind} without an area were left out"
     target = result.get("to_name", config.to_name)
     if target in config.elsewhere:

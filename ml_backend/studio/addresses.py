@@ -56,8 +56,7 @@ def kept_address(address: str) -> str:
 
     Equal addresses give equal ones, different ones different ones.
     """
-    plain = address.isprintable() and len(address) <= _KEPT and not is_inline(address)
-    if plain:
+    if shorten(address, _KEPT) == address and not is_inline(address):
         return address
     digest = hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{shorten(address[:_KEPT], 60)}… sha256:{digest}"

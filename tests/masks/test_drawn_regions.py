@@ -317,6 +317,9 @@ def test_a_brush_that_is_smart_alone_paints() -> None:
     ("result", "message"),
     [
         (region("rectanglelabels", "rect", BOX | {"x": "1"}, "cell"), "r1: x must be a number"),
+        (region("rectanglelabels", "rect", {"x": 1, "y": 1, "width": 5}, "cell"), "can be read"),
+        (region("ellipselabels", "oval", {"x": 1, "y": 1}, "cell"), "'cell', but no brush pixels"),
+        (region("bitmasklabels", "bits", {}, "cell"), "'cell', but no brush pixels"),
         (region("rectanglelabels", "rect", BOX | {"y": float("nan")}, "cell"), "y must be"),
         (region("ellipselabels", "oval", OVAL | {"rotation": True}, "cell"), "rotation must"),
         (region("polygonlabels", "poly", {"points": [[1, 2], [3]]}, "wall"), "r1: a polygon's"),
