@@ -61,16 +61,18 @@ def split_pages(pages: Sequence[Page], share: float, seed: int) -> dict[str, Spl
     fresh: dict[str, list[list[Page]]] = defaultdict(list)
     for members in stacks.values():
         decided = [page for page in members if page.split is not None]
-        for page in members:
-            if decided:
-                near = min(decided, key=lambda other: abs(other.page - page.page))
-                board.put(page, page.split or near.split or "train")
+        for page in members if decided else ():
+            board.put(page, page.split or _nearest(page, decided).split or "train")
         if not decided:
             roles = {page.role for page in members}
             fresh["source" if "source" in roles else "pool"].append(members)
     for role, new in fresh.items():
         board.place(role, new)
     return board.sides
+
+
+def _nearest(page: Page, others: Sequence[Page]) -> Page:
+    return min(others, key=lambda other: abs(other.page - page.page))
 
 
 def split_images(images: Sequence[SourceImage], share: float, seed: int) -> dict[str, Split]:

@@ -27,16 +27,41 @@ class PoolTables:
         An image whose name is there keeps its id and its split: only its place, status and
         mask are brought up to date, and tiles that are missing are added.
         """
-        with self._database.write() as connection:
-            image_id = _put(connection, project_id, image, boxes)
-            row = connection.execute(select(images).where(images.c.id == image_id)).one()
+        self.add_images(project_id, [(image, boxes)])
+        with self._database.read() as connection:
+            query = select(images).where(images.c.project_id == project_id)
+            row = connection.execute(query.where(images.c.name == image.name)).one()
         return as_image(row)
 
     def add_images(self, project_id: int, rows: Iterable[tuple[Image, Sequence[Box]]]) -> None:
         """Add images and their tiles as `add_image` does, all of them in one transaction."""
+        given = {image.name: (image, boxes) for image, boxes in rows}
         with self._database.write() as connection:
-            for image, boxes in rows:
-                _put(connection, project_id, image, boxes)
+            ids, present = _present(connection, project_id, list(given))
+            fresh = []
+            for name, (image, _) in given.items():
+                if name not in ids:
+                    fresh.append({"project_id": project_id, **_values(image)})
+                    continue
+                known = ids[name]
+                if replace(image, split=known.split, id=known.id) != known:
+                    values = _values(image) | {"split": known.split}
+                    connection.execute(update(images).where(images.c.id == known.id).values(values))
+            numbers = {name: known.id for name, known in ids.items()}
+            if fresh:
+                insertion = insert(images).returning(
+                    images.c.name, images.c.id, sort_by_parameter_order=True
+                )
+                numbers |= dict(tuple(row) for row in connection.execute(insertion, fresh))
+            missing = [
+                {"project_id": project_id, "image_id": numbers[name]}
+                | dict(zip(("x", "y", "width", "height"), box, strict=True))
+                for name, (_, boxes) in given.items()
+                for box in boxes
+                if (numbers[name], *box) not in present
+            ]
+            if missing:
+                connection.execute(insert(tiles), missing)
 
     def images(self, project_id: int) -> list[Image]:
         """Every image of the project, by id, quarantined ones included."""
@@ -182,32 +207,27 @@ _UNASKED = _READY.where(~_ASKED)
 _FRAME = _IMAGE_COLUMNS.index("frame")
 
 
-def _put(connection: Connection, project_id: int, image: Image, boxes: Sequence[Box]) -> int:
-    """Insert or update an image, insert the tiles that are missing; its id."""
-    known = connection.execute(
-        select(images).where(images.c.project_id == project_id, images.c.name == image.name)
-    ).first()
+def _present(
+    connection: Connection, project_id: int, names: Sequence[str]
+) -> tuple[dict[str, Image], set[tuple[int, int, int, int, int]]]:
+    """Of these images those that are there, and their tiles: image, x, y, width, height."""
+    known: dict[str, Image] = {}
+    present: set[tuple[int, int, int, int, int]] = set()
+    for start in range(0, len(names), 500):  # SQLite bounds the number of parameters
+        part = names[start : start + 500]
+        query = select(images).where(images.c.project_id == project_id, images.c.name.in_(part))
+        found = {row.name: as_image(row) for row in connection.execute(query)}
+        ids = [image.id for image in found.values()]
+        box = (tiles.c.image_id, tiles.c.x, tiles.c.y, tiles.c.width, tiles.c.height)
+        rows = connection.execute(select(*box).where(tiles.c.image_id.in_(ids)))
+        present.update(tuple(row) for row in rows)
+        known |= found
+    return known, present
+
+
+def _values(image: Image) -> dict[str, Any]:
     values = {key: getattr(image, key) for key in _IMAGE_COLUMNS}
-    values["frame"] = image.frame.as_json() or None
-    if known is None:
-        statement = insert(images).values(project_id=project_id, **values)
-        image_id = int(connection.execute(statement).inserted_primary_key[0])  # type: ignore[index]
-        present: set[Box] = set()
-    else:
-        image_id = known.id
-        values["split"] = known.split
-        connection.execute(update(images).where(images.c.id == image_id).values(values))
-        found = connection.execute(select(tiles).where(tiles.c.image_id == image_id))
-        present = {(row.x, row.y, row.width, row.height) for row in found}
-    fresh = [
-        {"project_id": project_id, "image_id": image_id}
-        | dict(zip(("x", "y", "width", "height"), box, strict=True))
-        for box in boxes
-        if box not in present
-    ]
-    if fresh:
-        connection.execute(insert(tiles), fresh)
-    return image_id
+    return values | {"frame": image.frame.as_json() or None}
 
 
 def as_image(row: Row[tuple[object, ...]]) -> Image:
