@@ -162,6 +162,8 @@ REFUSED = {
     "trimap": (png(blocks(1, 2, 3)), 1, r"object of a trimap.*'1=1,2=0,3=ignore'"),
     "all white, two labels": (png(blocks(255, 255)), 2, r"255 \(100\.0%"),
     "no black": (png(blocks(100, 255)), 1, "no pixel is 0"),
+    "classes and unknown": (png(dots(1, 2, 255)), 1, "unknown.*'0=0,1=1,2=1,255=ignore'"),
+    "greys of a small picture": (png(dots(90, 255)), 1, "'0=0,90=1,255=1'"),
     "two classes": (png(dots(1, 2)), 1, r"more values than the one label.*'0=0,1=1,2=1'"),
     "two classes, 16 bits": (png(dots(1, 2, dtype=np.uint16)), 1, "'0=0,1=1,2=1'"),
     "two classes that lie in each other": (png(np.pad(dots(2), 9, constant_values=1)), 1, "'0=0,"),

@@ -7,6 +7,8 @@ import numpy as np
 from ml_backend.errors import RegionError
 from ml_backend.store.mask_values.codes import MOST_ROWS, Codes, channels_of
 
+_SMALL = 9  # numbers of classes rather than greys
+
 
 def refusal(codes: Codes, labels: int, why: str) -> RegionError:
     """The error for codes that do not say which of the labels they are, without the mask's name.
@@ -43,10 +45,12 @@ def _meanings(codes: Codes, found: Sequence[int], labels: int) -> list[tuple[str
         return _of_counted(found, labels)
     said = []
     rank = 0
+    others = [code for code in found if code not in codes.ignore]
+    are_small = len(found) > 2 and max(others, default=0) <= max(labels, _SMALL)
     for code in found:
         if code == 0:
             said.append(("background", "0"))
-        elif code < 0 or (code in codes.ignore and len(found) > 2):
+        elif code < 0 or (code in codes.ignore and are_small):
             said.append(("unknown", "ignore"))
         else:
             rank += 1
