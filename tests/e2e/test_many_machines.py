@@ -1,5 +1,6 @@
 """Many machines: a pool in a bucket, and workers that share servers but no folder."""
 
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def test_a_stack_in_a_bucket_with_two_workers(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """Two rounds: both workers have a part, and what was painted comes out."""
+    """Two rounds: both workers have a part, and what was painted comes out in the bucket."""
     pictures = _fill_bucket(s3, bucket, sections, tmp_path)
     secrets = LocalSecrets(
         machines.settings.user, "a-password", "a-secret",
@@ -135,7 +136,7 @@ def test_a_stack_in_a_bucket_with_two_workers(
         assert f"train of project {project.id}: done" in machines.log("training")
         assert f"select of project {project.id}: done" in machines.log("short")
         assert "train of" not in machines.log("short")
-        _check_export(context, project.id, sections, tmp_path / "export")
+        _check_export(context, project.id, sections, s3, f"{bucket}/exports/first")
 
 
 def _fill_bucket(s3: S3Server, bucket: str, sections: Sections, folder: Path) -> Pictures:
@@ -145,15 +146,18 @@ def _fill_bucket(s3: S3Server, bucket: str, sections: Sections, folder: Path) ->
     return Pictures(f"{bucket}/images", f"{bucket}/masks", None, None, ("object",))
 
 
-def _check_export(context: Context, project_id: int, sections: Sections, folder: Path) -> None:
-    """Every section has a mask; of those that were painted it is the true one."""
-    export(context, project_id, folder, progress=silent)
-    masks = {path.stem: path for path in (folder / "png").rglob("*.png")}
+def _check_export(
+    context: Context, project_id: int, sections: Sections, s3: S3Server, address: str
+) -> None:
+    """Every section has a mask in the bucket; of those that were painted it is the true one."""
+    export(context, project_id, address, progress=silent)
+    found = s3.objects(address)
+    masks = {Path(name).stem: data for name, data in found.items() if name.endswith(".png")}
     assert len(masks) == SECTIONS
     painted = context.catalog.work.labelled(project_id)
     assert len(painted) == 12
     for item in painted:
         truth = sections.truth(item.tile.image.name).astype(np.uint8)
-        mask = np.asarray(Image.open(masks[Path(item.tile.image.name).stem]))
+        mask = np.asarray(Image.open(io.BytesIO(masks[Path(item.tile.image.name).stem])))
         assert np.array_equal(mask, load_mask(context.blobs, item.mask))
         assert mean_dice(mask, truth) >= ACCEPT_DICE
