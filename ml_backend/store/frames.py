@@ -119,7 +119,8 @@ def inspect_image(
         ImageUnreadable: It is none, damaged, or has none of the pages asked for.
 
     """
-    with open_pictures(source, name, max_pixels) as pictures:
+    with open_pictures(source, name, max_pixels) as opened:
+        pictures = opened.view(images.channels or ())
         count = pictures.pages(images.plane, images.projection)
         chosen = choose_pages(pages, count)
         if not chosen:

@@ -54,7 +54,8 @@ def decode_image(
 
 
 def _picture(pictures: Pictures, frame: Frame, name: str) -> Picture:
-    picture = pictures.picture(frame.page, frame.plane, frame.projection, name)
+    meant = pictures.view(frame.channels)
+    picture = meant.picture(frame.page, frame.plane, frame.projection, name)
     return picture.show(frame.channels, name) if frame.channels else picture.view()
 
 

@@ -139,12 +139,20 @@ class Scene:
 class Pictures:
     """All pictures of an open file, scene after scene; `notes` are said of all.
 
-    `by_window`: whether a window of one can be read without the rest.
+    `by_window`: whether a window of one can be read without the rest. `apart`: the same file with
+    each channel taken for a plane. `many`: whether that is what is meant unless channels are asked
+    for, as there are more than a composite has and none has a name.
     """
 
     scenes: tuple[Scene, ...]
     notes: tuple[str, ...] = ()
     by_window: bool = False
+    apart: "Pictures | None" = None
+    many: bool = False
+
+    def view(self, channels: Sequence[int]) -> "Pictures":
+        """Give the pictures that are meant where these channels are asked for, or none."""
+        return self.apart if self.many and self.apart is not None and not channels else self
 
     def pages(self, plane: int | str | None = None, projection: str | None = None) -> int:
         """How many there are, of a plane or a projection where one is asked for."""

@@ -75,7 +75,8 @@ def read_raster(
 
 
 def _read_tiff(source: Source, name: str, max_pixels: int, page: int) -> Raster:
-    with open_pictures(source, name, max_pixels) as pictures:
+    with open_pictures(source, name, max_pixels) as opened:
+        pictures = opened.apart or opened
         picture = pictures.picture(page, name=name)
         if picture.kind == "composite":
             raise ImageUnreadable(

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 
 from ml_backend.errors import ImageUnreadable
-from ml_backend.store.pictures import Kind, Picture, Pictures, Scene
+from ml_backend.store.pictures import USUAL, Kind, Picture, Pictures, Scene
 from ml_backend.store.readers import (
     ArrayReader,
     ConvertedReader,
@@ -24,6 +24,7 @@ from ml_backend.store.readers import (
 from ml_backend.store.tiff_colours import (
     channel_colours,
     cmyk_to_rgb,
+    has_channel_names,
     lab_to_rgb,
     needs_pillow,
     pillow_page,
@@ -50,12 +51,27 @@ def open_tiff(file: BinaryIO, tiff: tifffile.TiffFile, name: str, max_pixels: in
         others = [one.name for one in tiff.series[1:]]
         note = (f"the slide, not its {', '.join(others)}",) if others else ()
         return Pictures((layout.scene(series[0], 0),), note, by_window=True)
-    scenes = [
-        layout.scene(one, number)
+    kept = [
+        (one, number)
         for number, one in enumerate(series)
         if one.kind != "lsmreduced" and not getattr(one.keyframe, "is_reduced", False)
-    ]
-    return Pictures(tuple(scenes or [layout.scene(series[0], 0)]), by_window=True)
+    ] or [(series[0], 0)]
+    apart = None
+    channels = max(_channels(one) for one, _ in kept)
+    many = channels > len(USUAL) and not has_channel_names(tiff)
+    if channels > 1:
+        note = (f"its {channels} channels as planes",) if many else ()
+        scenes = tuple(layout.scene(*one, apart=True) for one in kept)
+        apart = Pictures(scenes, note, by_window=True)
+    scenes = tuple(layout.scene(*one) for one in kept)
+    return Pictures(scenes, by_window=True, apart=apart, many=many)
+
+
+def _channels(series: Any) -> int:
+    """How many channels lie in pages of their own."""
+    if _is_interleaved(series.axes, series.shape):
+        return 1
+    return int(dict(zip(series.axes, series.shape, strict=True)).get("C", 1))
 
 
 class Layout:
@@ -83,9 +99,13 @@ class Layout:
     def _maker(self, places: Sequence[Any]) -> Callable[[int, int], Picture]:
         return lambda _t, z: self._picture([places[z]])
 
-    def scene(self, series: Any, number: int) -> Scene:
-        """A series of pages whose order is known by the letters of its axes."""
+    def scene(self, series: Any, number: int, *, apart: bool = False) -> Scene:
+        """A series of pages whose order is known by the letters of its axes.
+
+        `apart`: each channel is a plane.
+        """
         axes, shape = _without(series.axes, series.shape, "YXS")
+        axes = axes.replace("C", "Z") if apart else axes
         if _is_interleaved(series.axes, series.shape):
             return self._interleaved(series)
         sizes = {

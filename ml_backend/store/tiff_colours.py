@@ -79,6 +79,16 @@ def channel_colours(tiff: tifffile.TiffFile, number: int, channels: int) -> tupl
     return tuple(found[:channels]) if len(found) >= channels and not same else ()
 
 
+def has_channel_names(tiff: tifffile.TiffFile) -> bool:
+    """Whether OME metadata name the channels: then they are some, however many."""
+    if tiff.ome_metadata is None:
+        return False
+    try:
+        return any("Name" in channel for channel in _ome_channels(tiff, 0))
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return False  # damaged metadata are no reason to lose the pixels
+
+
 def _imagej(tiff: tifffile.TiffFile) -> list[Colour]:
     tables = (tiff.imagej_metadata or {}).get("LUTs") or []
     return [np.asarray(table, np.uint8).T for table in tables if np.shape(table) == (3, 256)]
@@ -87,10 +97,14 @@ def _imagej(tiff: tifffile.TiffFile) -> list[Colour]:
 def _ome(tiff: tifffile.TiffFile, number: int) -> list[Colour]:
     if tiff.ome_metadata is None:
         return []
-    images = _several(tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"])
-    channels = _several(images[min(number, len(images) - 1)]["Pixels"].get("Channel"))
+    channels = _ome_channels(tiff, number)
     numbers = [int(channel.get("Color", _WHITE)) & 0xFFFFFFFF for channel in channels]
     return [ramp((n >> 24, n >> 16 & 255, n >> 8 & 255)) for n in numbers]
+
+
+def _ome_channels(tiff: tifffile.TiffFile, number: int) -> list[Any]:
+    images = _several(tifffile.xml2dict(tiff.ome_metadata or "")["OME"]["Image"])
+    return _several(images[min(number, len(images) - 1)]["Pixels"].get("Channel"))
 
 
 def _lsm(tiff: tifffile.TiffFile) -> list[Colour]:

@@ -125,12 +125,29 @@ def test_chosen_channels():
 
 
 def test_more_channels_than_colours():
-    """Of nine channels the first seven are shown, and it is said; any can be chosen."""
+    """Of nine channels with names the first seven are shown, and it is said; any can be chosen."""
     nine = blobs(9)
-    data = tiff(nine, imagej=True, metadata={"axes": "CYX"})
+    named = {"axes": "CYX", "Channel": {"Name": [f"marker {n}" for n in range(9)]}}
+    data = tiff(nine, ome=True, photometric="minisblack", metadata=named)
     ((_, info),) = shown(data)
     assert "channels 1, 2, 3, 4, 5, 6 and 7 of 9 as composite" in info.chosen
     ((rgb, _),) = shown(data, Images(channels=(9,)))
+    np.testing.assert_array_equal(rgb[..., 0], nine[8])
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True, "photometric": "minisblack"}])
+def test_so_many_channels_are_sections(options):
+    """Writers that know no axes call sections channels: more than seven without names are pages.
+
+    They are channels all the same where the recipe asks for some.
+    """
+    nine = blobs(9)
+    pages = shown(tiff(nine, **options))
+    assert len(pages) == 9
+    for (rgb, info), plane in zip(pages, nine, strict=True):
+        np.testing.assert_array_equal(rgb[..., 1], plane)
+        assert "its 9 channels as planes" in info.chosen
+    ((rgb, _),) = shown(tiff(nine, **options), Images(channels=(9,)))
     np.testing.assert_array_equal(rgb[..., 0], nine[8])
 
 

@@ -7,6 +7,7 @@ from ml_backend.errors import ConfigError, ImageUnreadable
 from ml_backend.recipe import Recipe, choose_pages, parse_recipe
 from ml_backend.store.frames import Frame, inspect_image
 from ml_backend.store.images import decode_image
+from ml_backend.store.raster import read_raster
 
 from .pictures import tiff
 
@@ -81,3 +82,22 @@ def test_impossible_keys(keys, where):
     with pytest.raises(ConfigError, match=where):
         parse_recipe({"images": keys})
     assert Recipe().images.range == "file"
+
+
+@pytest.mark.parametrize("options", [{}, {"imagej": True}, {"ome": True}, {"metadata": None}])
+def test_numbers_of_a_page_as_masks_need_them(options):
+    """`read_raster` gives the codes of any page of any kind of stack, never inverted or scaled."""
+    kind = {"photometric": "minisblack"} if "imagej" not in options else {}
+    data = tiff(STACK, **kind, **options)
+    for page in range(5):
+        raster = read_raster(data, "stack.tif", page=page)
+        np.testing.assert_array_equal(raster.values, STACK[page])
+        assert raster.pages == 5
+    inverted = read_raster(tiff(STACK, photometric="miniswhite"), "stack.tif", page=3)
+    np.testing.assert_array_equal(inverted.values, STACK[3])
+    assert inverted.inverted
+    with pytest.raises(ImageUnreadable, match=r"stack\.tif has 5 page"):
+        read_raster(data, "stack.tif", page=5)
+    samples = np.moveaxis(STACK[:2], 0, 2)
+    with pytest.raises(ImageUnreadable, match="2 channels"):
+        read_raster(tiff(samples, photometric="minisblack", planarconfig="contig"), "stack.tif")
