@@ -12,6 +12,8 @@ from PIL import Image as Picture
 from support.house import picture, save_picture
 
 from ml_backend.errors import ImageUnreadable, PoolMoved
+from ml_backend.loop.context import silent
+from ml_backend.loop.export import export
 from ml_backend.loop.pool import add_folder, last_intake
 from ml_backend.loop.push import referenced
 from ml_backend.store.names import original_name
@@ -288,3 +290,33 @@ def test_label_studio_reads_files_of_the_pool_by_their_own_names(house, base, ad
     found = {referenced(house.project.recipe, tile, "") for tile in tiles}
     assert found == {None, *(f"{base.rstrip('/')}/{name}" for name in addresses)}
     assert len(tiles) == 7
+
+
+def test_another_reading_of_known_images_is_told(house):
+    """The recipe's grey range changed: images stay as they were added, and it is said."""
+    save_deep(house.images / "deep.tif", np.arange(1024).reshape(32, 32) * 60)
+    add_folder(house.context, house.project_id, house.images)
+    before = images(house)
+    house.recipe({"images.range": (0, 100)})
+    report = add_folder(house.context, house.project_id, house.images)
+    assert images(house) == before
+    (told,) = [one for one in report.summary.groups("warnings") if "stays as it was" in one.detail]
+    assert told.names == ["deep.tif"]
+
+
+def test_pages_are_exported_under_their_names(house):
+    """Each page has its mask, and the tables say of which file and page it is."""
+    masks = house.folder / "masks"
+    write_stack(house.images / "em/stack.tif", pages_of(12))
+    masks.mkdir()
+    planes = np.stack([picture(number)[1] for number in range(12)])
+    tifffile.imwrite(masks / "stack.tif", planes * np.uint8(255), photometric="minisblack")
+    add_folder(house.context, house.project_id, house.images, masks=masks)
+    out = house.folder / "out"
+    export(house.context, house.project_id, out, formats=["png"], source="people", progress=silent)
+    for number in range(12):
+        with Picture.open(out / f"png/em/stack_p{number + 1:02}.png") as mask:
+            assert np.array_equal(np.asarray(mask) > 0, picture(number)[1] > 0)
+    lines = (out / "names.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["image,file,page", "em/stack_p01.tif,em/stack.tif,1"]
+    assert len(lines) == 13
