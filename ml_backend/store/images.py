@@ -11,9 +11,9 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
+from ml_backend.errors import ImageUnreadable, PoolMoved
 from ml_backend.store.addresses import file_system
-from ml_backend.store.blobs import Blobs, local_folder, natural_order
+from ml_backend.store.blobs import Blobs, local_folder
 from ml_backend.store.endings import SUFFIXES
 from ml_backend.store.frames import Frame
 from ml_backend.store.image_files import open_pictures
@@ -23,7 +23,7 @@ from ml_backend.store.readers import MAX_PIXELS, Source
 from ml_backend.store.remote import RemoteFile, translate_fetch_errors
 from ml_backend.store.rendering import render
 
-__all__ = ["MAX_BYTES", "SUFFIXES", "Box", "ImageSource", "decode_image", "find_images"]
+__all__ = ["MAX_BYTES", "SUFFIXES", "Box", "ImageSource", "decode_image"]
 
 Box = tuple[int, int, int, int]
 """(x, y, width, height) in pixels, such as a `masks.tiles.Window`."""
@@ -227,20 +227,3 @@ def _check_file(path: Path) -> None:
 
 def _is_key(uri: str) -> bool:
     return not uri.startswith("/") and re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:", uri) is None
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files in `folder` and below, by suffix, in natural order (2 before 10).
-
-    Hidden files and folders are passed over. Raises `NotFound` if `folder` is none.
-    """
-    if not folder.is_dir():
-        raise NotFound(f"{folder} is not a folder; give one that holds images")
-    found = []
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if not hidden and path.suffix.lower() in SUFFIXES and path.is_file():
-            found.append(inside)
-    found.sort(key=lambda inside: natural_order(inside.as_posix()))
-    return [folder / inside for inside in found]

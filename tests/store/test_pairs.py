@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml_backend.store.images import decode_image, find_images
+from ml_backend.store.images import decode_image
+from ml_backend.store.listing import list_files
 from ml_backend.store.mask_matching import match_masks
 from ml_backend.store.mask_values import parse_values, read_mask
 
@@ -108,8 +109,7 @@ def test_real_pairs(dataset):
     expected = {DATA / row["image"]: DATA / row["mask"] for row in pairs()[dataset]}
     [images] = {path.parent for path in expected}
     [masks] = {path.parent for path in expected.values()}
-    names, others = ([path.relative_to(folder).as_posix() for path in find_images(folder)]
-                     for folder in (images, masks))  # fmt: skip
+    names, others = ([file.name for file in list_files(folder)] for folder in (images, masks))
     match = "number" if dataset == "vnc_mitochondria/labels" else "name"
     found = match_masks(names, others, match=match).pairs
     assert {images / i: masks / pair.parts[0].mask for i, pair in found.items()} == expected
@@ -131,9 +131,9 @@ def test_real_pairs(dataset):
 )
 def test_real_images(folder):
     """Every image of the shared sets reads as the grey or colour that stands in it."""
-    images = find_images(DATA / folder / "images")
+    images = list_files(DATA / folder / "images")
     assert images
-    for path in images:
+    for path in (Path(image.uri) for image in images):
         decoded = decode_image(path.read_bytes(), path.name)
         with Image.open(path) as image:
             assert np.array_equal(decoded, image.convert("RGB")), path.name

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from ml_backend.errors import ImageUnreadable, NotFound, PoolMoved
+from ml_backend.errors import ImageUnreadable, PoolMoved
 from ml_backend.store.blobs import Blobs
 from ml_backend.store.frames import Frame
 from ml_backend.store.image_files import open_pictures
-from ml_backend.store.images import ImageSource, decode_image, find_images
+from ml_backend.store.images import ImageSource, decode_image
 from ml_backend.store.rendering import render
 
 from .pictures import png, tiff
@@ -116,20 +116,6 @@ def test_threads_share_a_source(source):
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-def test_find_images(tmp_path):
-    """Images by suffix in any case, in natural order, subfolders too, hidden ones passed over."""
-    names = ["2.png", "10.TIF", "a b.JPeG", "sub/1.bmp"]
-    others = [".hidden.png", "notes.txt", ".git/x.png", "folder.png/readme", "png"]
-    for name in names + others:
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == names
-    for nothing in (tmp_path / "gone", tmp_path / "2.png"):
-        with pytest.raises(NotFound, match="not a folder"):
-            find_images(nothing)
 
 
 def test_a_pool_that_moved_blames_no_image(source, tmp_path):
