@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.house import open_house
 
-from ml_backend.host.progress_log import ProgressLogger, failed_since
+from ml_backend.host.progress_log import AnnotationLogger, ProgressLogger, failed_since
 from ml_backend.jobs.queues import JobView
 
 BEGAN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
@@ -96,3 +97,22 @@ def test_a_failure_for_good():
     assert failed_since(SOON + timedelta(seconds=1), [FAILED]) == []
     again = JobView("predict-1-e", "predict", 1, "queued", attempt=1)
     assert failed_since(BEGAN, [FAILED, again]) == []
+
+
+def test_annotations_are_counted_after_a_sync(tmp_path, lines):
+    """What people submitted is said when it has arrived, with what it leads to; else nothing is."""
+    house = open_house(tmp_path)
+    house.fill(8)
+    house.step("select")
+    logger = AnnotationLogger(house.context, house.project_id, lines.append)
+    sync = JobView("sync-1-a", "sync", 1, "finished", text="0 new annotations")
+    logger.log([sync])
+    house.answer_open()
+    logger.log([sync])
+    assert lines == []
+    house.step("sync")
+    logger.log([replace(sync, id="sync-1-b")])
+    logger.log([replace(sync, id="sync-1-b")])
+    (line,) = lines
+    assert line.startswith("4 tiles annotated; training: due, 4 new annotations")
+    house.catalog.close()
