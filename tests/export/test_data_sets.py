@@ -84,6 +84,7 @@ def exported(request, tmp_path):
         tmp_path / "image",
         masks=tmp_path / "mask",
         values=parse_values(values) if values else None,
+        match="number" if dataset == "vnc_mitochondria/labels" else "name",
     )
     assert report.quarantined == ()
     assert report.sources == len(chosen(dataset))
