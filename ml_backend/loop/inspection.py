@@ -16,9 +16,10 @@ from ml_backend.masks.instances import components, told_apart
 from ml_backend.masks.sheet import Row, contact_sheet, outlined, shorten
 from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import Blobs
-from ml_backend.store.collection import SourceFile, SourceImage, list_images, open_files
+from ml_backend.store.collection import SourceFile, SourceImage, open_files
 from ml_backend.store.documents import MaskReading
 from ml_backend.store.frames import Frame
+from ml_backend.store.image_listing import list_images
 from ml_backend.store.label_shares import LabelShares, numbers_of
 from ml_backend.store.mask_files import LabelUse, MaskFiles
 from ml_backend.store.mask_matching import Match

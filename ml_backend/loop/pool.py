@@ -21,9 +21,9 @@ from ml_backend.store.collection import (
     SourceFile,
     SourceImage,
     content_ids,
-    list_images,
     open_files,
 )
+from ml_backend.store.image_listing import list_images
 from ml_backend.store.label_shares import LabelShares
 from ml_backend.store.listing import ListedFile
 from ml_backend.store.mask_files import MaskFiles

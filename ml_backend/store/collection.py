@@ -17,9 +17,9 @@ from ml_backend.errors import DataError
 from ml_backend.recipe import Recipe
 from ml_backend.store.blobs import local_folder
 from ml_backend.store.frames import Frame, FrameInfo, ImageFile, inspect_image, share_range
+from ml_backend.store.image_listing import list_images
 from ml_backend.store.images import decode_image
-from ml_backend.store.listing import ListedFile, list_files, shown
-from ml_backend.store.mask_pairing import leave_out_masks
+from ml_backend.store.listing import ListedFile, shown
 from ml_backend.store.names import marked_name, original_text, page_name, safe_names
 from ml_backend.store.summary import Summary
 
@@ -121,27 +121,6 @@ def open_collection(
     if not found:
         raise DataError(f"no image in {address} can be read: {broken[0][1]}")
     return found
-
-
-def list_images(
-    address: Path | str,
-    summary: Summary,
-    masks: Path | str | None = None,
-    labels: Sequence[str] = (),
-) -> list[ListedFile]:
-    """List the image files at an address, without the masks that lie among them.
-
-    `masks`: where masks are, `labels`: those that they tell apart; without them only what is sure
-    to be a mask is left out (`leave_out_masks`). Raises `DataError` where there is no image.
-    """
-    files = leave_out_masks(list_files(address, summary), masks, labels, summary)
-    if not files:
-        passed = "; ".join(str(group) for group in summary.groups("passed_over"))
-        raise DataError(
-            f"no images in {address}: PNG, JPEG, TIFF, BMP and those of docs/files.md are read"
-            + (f" (passed over: {passed})" if passed else "")
-        )
-    return files
 
 
 def open_files(

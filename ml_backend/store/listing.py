@@ -66,7 +66,7 @@ def list_files(
     found = _remote(str(address)) if folder is None else _local(folder, _teller(told))
     kept = []
     for file in found:
-        why = _not_read(file.name, suffixes)
+        why = why_not_read(file.name, suffixes)
         if why is None:
             kept.append(file)
         else:
@@ -103,7 +103,7 @@ def _teller(summary: Summary) -> Tell:
     return lambda name, why: summary.add("passed_over", shown(name), why)
 
 
-def _not_read(name: str, suffixes: Collection[str]) -> str | None:
+def why_not_read(name: str, suffixes: Collection[str]) -> str | None:
     """Why a file is passed over, or None."""
     if any(part.startswith(".") for part in name.split("/")):
         return "hidden"

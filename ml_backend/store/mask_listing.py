@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_backend.store.documents import SUFFIXES as DOCUMENTS
 from ml_backend.store.documents import MaskDocument, open_documents
-from ml_backend.store.images import SUFFIXES as IMAGES
+from ml_backend.store.endings import SUFFIXES as IMAGES
 from ml_backend.store.listing import ListedFile, shown
 from ml_backend.store.summary import Summary
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from ml_backend.errors import DataError
+from ml_backend.store.image_listing import leave_out_masks
 from ml_backend.store.listing import ListedFile, list_files, shown
 from ml_backend.store.mask_files import MaskFile, MaskFiles
 from ml_backend.store.mask_listing import SUFFIXES, MaskListing
@@ -21,12 +22,9 @@ from ml_backend.store.mask_matching import (
 from ml_backend.store.mask_names import place_of
 from ml_backend.store.mask_pages import PageParts, count_pages
 from ml_backend.store.mask_places import Places
-from ml_backend.store.mixed_folders import masks_among
 from ml_backend.store.summary import Summary
 
 WITHOUT_MASK = "image without mask"
-IS_MASK = "a mask, not an image"
-LOOKS_LIKE_MASK = "looks like the mask of another image; name its folder with --masks"
 _SHOWN = 3
 
 
@@ -90,49 +88,6 @@ def pair_masks(
     if needed and not any(one.fault is None for one in pairs.values()):
         raise _none(masks, kept, listing, pairs)
     return MaskPairs(pairs, kept)
-
-
-def leave_out_masks(
-    images: Sequence[ListedFile],
-    masks: Path | str | None,
-    labels: Sequence[str] = ("object",),
-    summary: Summary | None = None,
-) -> list[ListedFile]:
-    """Return the files but for those that are masks of the others, which `summary` tells.
-
-    They are masks by where they lie or by what their names have beside those of images. Without an
-    address of masks only those are left out of which that is sure.
-    """
-    told = Summary() if summary is None else summary
-    names = [file.name for file in images]
-    why = IS_MASK
-    if masks is None:
-        found, why = masks_among(names, sure=True), LOOKS_LIKE_MASK
-    else:
-        found = _masks_among(images, masks, labels)
-    for name in names:
-        if name in found:
-            told.add("passed_over", shown(name), why)
-    return [file for file in images if file.name not in found]
-
-
-def _masks_among(
-    images: Sequence[ListedFile], masks: Path | str, labels: Sequence[str]
-) -> set[str]:
-    """Names of image files that are masks: at the address of masks, or beside their images."""
-    places = Places()
-    root = places.root(masks)
-    inside = {}
-    for file in images:
-        below = places.below(root, file)
-        if below is not None:
-            inside[file.name] = below
-    if not inside:
-        return set()
-    names = [file.name for file in images]
-    if len(inside) == len(names) or masks_among(list(inside.values()), labels):
-        return masks_among(names, labels) & set(inside)
-    return set(inside) | masks_among(names, sure=True)
 
 
 @dataclass

@@ -10,6 +10,8 @@ import tifffile
 from PIL import Image
 
 from ml_backend.errors import DataError
+from ml_backend.recipe import Recipe
+from ml_backend.store.collection import open_collection
 from ml_backend.store.listing import ListedFile, list_files
 from ml_backend.store.mask_files import LabelUse
 from ml_backend.store.mask_pairing import pair_masks
@@ -417,3 +419,19 @@ def test_a_part_of_the_images_may_be_the_folder_of_masks(tmp_path):
     assert names == {"a.png": ["a.png"]}
     assert told(summary, "unpaired") == {"image without mask": ["train/x.png"]}
     assert summary.count("passed_over") == 2
+
+
+def test_documents_among_the_images_are_told_once(tmp_path):
+    """As masks where those lie there, as files that are no images where they do not."""
+    write(tmp_path / "a.png")
+    coco(tmp_path / "coco/x.json", "a.png")
+    (tmp_path / "notes.csv").touch()
+    for masks, json_is in ((tmp_path, 0), (tmp_path / "coco", 0), (None, 1)):
+        summary = Summary()
+        images = open_collection(tmp_path, Recipe(), summary, masks=masks)
+        pairs = pair_masks(images, masks, summary=summary)
+        assert list(pairs.files) == (["a.png"] if masks else [])
+        passed = told(summary, "passed_over")
+        assert passed[".csv files are not read"] == ["notes.csv"]
+        assert passed.get(".json files are not read", []) == ["coco/x.json"] * json_is
+        assert summary.count("passed_over") == 1 + json_is
