@@ -41,6 +41,7 @@ def render(
     greys = [_Greys(picture, ranges[n % len(ranges)] if ranges else None, nodata)
              for n in range(len(picture.planes))]  # fmt: skip
     opacity = _Opacity(picture, stored)
+    premultiplied = picture.associated and _is_plain(picture, greys)
     for top, bottom in bands(picture.planes[0].reader, stored):
         strip = _strip(picture, (top, bottom, *stored[2:]))
         for part in chunks(out[top - stored[0] : bottom - stored[0]]):
@@ -50,7 +51,7 @@ def render(
             share = None if alpha is None else opacity.share(alpha)
             _show(picture, greys, values, rows, share)
             if share is not None:
-                _lay_over_white(picture, rows, share, plain=not ranges)
+                _lay_over_white(rows, share, premultiplied=premultiplied)
     return _upright(out, picture.orientation)
 
 
@@ -104,11 +105,10 @@ def stretch(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     if not high > low:
         return np.zeros(values.shape, np.uint8)
     peak = max(abs(low), abs(high))  # the difference of the largest floats would overflow
-    numbers = np.clip(values, low, high).astype(np.float64)
+    numbers = np.clip(values, low, high)
     if values.dtype.kind == "f":
         numbers[~np.isfinite(values)] = low
-    numbers /= peak
-    shares = (numbers - low / peak) / (high / peak - low / peak)
+    shares = (numbers / peak - low / peak) / (high / peak - low / peak)
     return np.asarray(np.rint(255 * shares), dtype=np.uint8)
 
 
@@ -182,14 +182,11 @@ def _is_constant(plane: Plane, box: Box) -> bool:
 
 
 def _lay_over_white(
-    picture: Picture, rows: NDArray[np.uint8], share: NDArray[np.float32], *, plain: bool
+    rows: NDArray[np.uint8], share: NDArray[np.float32], *, premultiplied: bool
 ) -> None:
     opacity = share[..., None]
-    if picture.associated and plain and not picture.deep:
-        blended = np.rint(rows + 255 * (1 - opacity))
-    else:
-        blended = np.rint(rows * opacity + 255 * (1 - opacity))
-    rows[...] = np.clip(blended, 0, 255).astype(np.uint8)
+    shown = rows if premultiplied else rows * opacity
+    rows[...] = np.clip(np.rint(shown + 255 * (1 - opacity)), 0, 255).astype(np.uint8)
 
 
 def parts(picture: Picture) -> Parts:

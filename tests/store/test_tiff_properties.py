@@ -33,6 +33,8 @@ def files(draw):
     samples = (3 if photometric == "rgb" else 1) + (alpha is not None)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     shares = rng.random((pages, height, width, samples))
+    if alpha == "assocalpha":
+        shares[..., :-1] *= shares[..., -1:]
     if dtype.kind == "f":
         values = shares.astype(dtype)
     elif dtype.kind == "b":
@@ -117,7 +119,7 @@ def test_every_kind_of_tiff(drawn):
         if alpha == "assocalpha" and dtype.itemsize == 1:  # divided in whole numbers
             assert np.abs(shown - expected).mean() < 2
         else:
-            assert np.abs(shown - expected).max() <= 1.01
+            assert np.abs(shown - expected).max() <= 2.01  # each channel is rounded, and the sum
 
 
 @settings(max_examples=60, deadline=None)
