@@ -71,6 +71,8 @@ def tune(
             base, material = _of_project(context, project, recipe)
         else:
             base, material = _of_folder(context, images, masks, mask_values, match, label, recipe)
+        if not as_json:
+            show_summary(material.summary)
         if instances:
             _alone(wishes, grid=grid, trials=trials)
             known = None if images else project_of(context, project)
@@ -81,8 +83,6 @@ def tune(
                 context, material, base, out, table=table, over=wishes, trials=trials, grid=grid
             )
         typer.echo(json.dumps({"said": said} | material.summary.as_json()) if as_json else said)
-        if not as_json:
-            show_summary(material.summary)
 
 
 def _alone(wishes: dict[str, str], *, grid: bool, trials: int | None) -> None:
