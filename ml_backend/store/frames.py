@@ -13,7 +13,7 @@ import numpy as np
 
 from ml_backend.errors import ImageUnreadable
 from ml_backend.recipe import Images, choose_pages
-from ml_backend.store.grey_range import Measure, grey_range, measure, merge
+from ml_backend.store.grey_range import Measure, grey_range, measure, measure_bytes, merge
 from ml_backend.store.image_files import open_pictures
 from ml_backend.store.pictures import Picture, Pictures
 from ml_backend.store.readers import MAX_PIXELS, Source
@@ -196,6 +196,10 @@ def _measures(picture: Picture, nodata: Sequence[float], images: Images) -> list
             pass
         return []
     channels = len(picture.planes)
+    if picture.dtype == np.uint8 and not nodata and images.percentiles is None:
+        found = measure_bytes(parts(picture), channels)
+        if found is not None:
+            return [*found]
     return measure(lambda: parts(picture), picture.stored, channels, nodata, images.percentiles)
 
 

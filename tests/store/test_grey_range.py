@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
 from ml_backend.errors import ImageUnreadable
 from ml_backend.recipe import Images
 from ml_backend.store.frames import Frame, inspect_image, share_range
+from ml_backend.store.grey_range import grey_range, measure, measure_bytes
 from ml_backend.store.images import decode_image
 
 from .pictures import file_of, png, tiff
@@ -267,3 +270,18 @@ def test_what_the_rule_cannot_read_is_refused():
     """Complex numbers are no picture."""
     with pytest.raises(ImageUnreadable, match="complex64"):
         inspect_image(tiff(np.zeros((8, 8), np.complex64)), "x.tif")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 255), st.integers(0, 255), st.integers(0, 40))
+def test_bytes_that_take_half_of_the_scale_are_measured_by_their_percentiles(
+    seed, dark, bright, noise
+):
+    """What a histogram decides at once is what the whole rule would have decided."""
+    rng = np.random.default_rng(seed)
+    field = np.full((48, 64), dark) + (bright - dark) * (rng.random((48, 64)) < 0.3)
+    numbers = np.clip(field + rng.normal(0, noise, field.shape), 0, 255).astype(np.uint8)
+    at_once = measure_bytes([(0, [numbers])], 1)
+    (whole,) = measure(lambda: [(0, [numbers])], numbers.shape, 1)
+    if at_once is not None:
+        assert whole is not None
+        assert grey_range(at_once[0]) == grey_range(whole) == (0.0, 255.0)
