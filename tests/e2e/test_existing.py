@@ -17,11 +17,13 @@ from ml_backend.loop.connect import connect
 from ml_backend.loop.context import silent
 from ml_backend.loop.existing import way_of
 from ml_backend.loop.round import run_round
-from ml_backend.masks.labels import make_label_config
+from ml_backend.masks.labels import make_label_config, parse_label_config
+from ml_backend.masks.regions import encode_results
 from ml_backend.recipe import parse_recipe
 
 pytestmark = [pytest.mark.studio, pytest.mark.browser, pytest.mark.timeout(900)]
 TASKS, BEFORE, SIDE = 60, 12, 64
+CONFIG = make_label_config(["cell"])
 
 # Small, and long enough that the model sees the squares.
 QUICK = {
@@ -51,7 +53,7 @@ class Owner:
         """Paint the truth."""
         for task in tasks:
             mask = picture(self.numbers[task], SIDE)[1]
-            self.studio.create_annotation(task, self.house.regions(mask))
+            self.studio.create_annotation(task, encode_results(mask, parse_label_config(CONFIG)))
 
     def scores(self, version: str) -> dict[int, float]:
         """Task → the confidence of this version's prediction."""
@@ -84,7 +86,7 @@ def owner(tmp_path: Path, label_studio: LabelStudio) -> Iterator[Owner]:
         settings = house.context.settings.model_copy(update=secrets | places)
         house.context = replace(house.context, settings=settings)
         house.context.__dict__["studio"] = studio
-        title, config = f"existing {next(_numbers)}", make_label_config(["cell"])
+        title, config = f"existing {next(_numbers)}", CONFIG
         house.project_id = studio.create_project(title, config).id
         owner = Owner(house, studio)
         owner.answer(list(owner.numbers)[:BEFORE])
