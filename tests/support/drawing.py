@@ -119,12 +119,19 @@ class Drawing:
 
     def set_rotation(self, label: str, degrees: float) -> None:
         """Type a rotation into the panel of the region's details."""
-        self.studio.select_region(label)
-        field = self.page.locator(".lsf-region-editor__input").last
-        field.fill(str(degrees))
-        field.press("Enter")
-        field.blur()
-        self.studio.deselect()
+        for _ in range(3):  # on a busy machine the panel may be drawn anew under the typing
+            self.studio.select_region(label)
+            field = self.page.locator(".lsf-region-editor__input").nth(4)
+            field.fill(str(degrees))
+            field.press("Enter")
+            field.blur()
+            self.studio.deselect()
+            self.studio.select_region(label)
+            kept = self.page.locator(".lsf-region-editor__input").nth(4).input_value()
+            self.studio.deselect()
+            if float(kept or "nan") == degrees:
+                return
+        raise AssertionError(f"the rotation of {label} stays {kept}, not {degrees}")
 
     def pull(self, label: str, points: Sequence[Point]) -> None:
         """Take a shape by a handle, or anywhere inside it, and drag."""
