@@ -38,14 +38,14 @@ def speaker() -> Callable[[str], None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """Show a step's progress as a bar that disappears when the step ends."""
+    """Show a step's progress as a bar on standard error that disappears when the step ends."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         line = bar.add_task("", total=None)
 
         def report(done: int, total: int, text: str) -> None:
