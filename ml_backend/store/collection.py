@@ -24,6 +24,7 @@ from ml_backend.store.names import marked_name, original_text, page_name, safe_n
 from ml_backend.store.summary import Summary
 
 Progress = Callable[[int, int, str], None]
+_RANGE = "range "
 _CHUNK = 2**20
 _AT_ONCE = 4 * 2**20  # bytes of a remote file that are not read by parts
 _IN_MEMORY = 64 * 2**20  # bytes of a remote file that need no temporary file
@@ -215,7 +216,12 @@ def _name_of(stack: str, page: int, pages: int, taken: set[str]) -> str:
 
 def _tell(image: SourceImage, info: FrameInfo, summary: Summary) -> None:
     for chosen in info.chosen:
-        if chosen != f"page {image.page + 1} of {image.pages}":  # told of the file, not of each
+        if chosen == f"page {image.page + 1} of {image.pages}":
+            continue  # told of the file, not of each
+        if chosen.startswith(_RANGE):  # each has other numbers
+            numbers = chosen.removeprefix(_RANGE)
+            summary.add("chosen", f"{image.name} ({numbers})", "grey range")
+        else:
             summary.add("chosen", image.name, chosen)
     for problem in info.problems:
         summary.add("warnings", image.name, problem)

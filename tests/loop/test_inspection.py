@@ -132,3 +132,13 @@ def test_the_command_prints_json_a_table_and_a_sheet(folders, tmp_path):
     assert "a_mask.png" in plain.output
     (scans / "d.png").write_bytes(b"nothing")
     assert CliRunner().invoke(app, arguments).exit_code == 1
+
+
+def test_grey_ranges_of_many_images_are_one_line(tmp_path):
+    """Each image has other numbers; the summary counts them together and shows the first few."""
+    steps = np.tile(np.arange(64, dtype=np.uint16), (64, 1))
+    for number in range(8):
+        save(tmp_path / f"{number}.png", steps * 20 + 300 * (number + 1))
+    (group,) = inspect_folder(tmp_path, Recipe()).summary.groups("chosen")
+    assert (group.detail, group.count) == ("grey range", 8)
+    assert group.names[0] == "0.png (300 to 1560)"
